@@ -1,0 +1,221 @@
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file.
+
+aisp list        what there is to run, and what of it runs here
+aisp show        a run's table again
+aisp doctor      what this machine can measure, and how to mend what it cannot
+aisp quarantine  whose numbers are withheld, and letting one out
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from aisp_runner import __version__
+from aisp_runner.errors import AispError, ConfigError, did_you_mean
+
+COMMANDS = ("list", "show", "doctor", "quarantine")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with this project's errors: one line, a suggestion, exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. See: {self.prog} --help")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code and never shows a traceback for a user's mistake."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        word = given[0] if given else ""
+        if word and not word.startswith("-") and word not in COMMANDS:
+            raise ConfigError(f"{word!r} is no command.{did_you_mean(word, COMMANDS)} Commands: {', '.join(COMMANDS)}.")
+        parsed = _parser().parse_args(given)
+        command: Callable[[argparse.Namespace], int] = parsed.command
+        code = command(parsed)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # `aisp list | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except AispError as error:
+        sys.stderr.write(f"aisp: error: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="aisp", description="Look at workloads, runs and this machine. To measure: aisp-run --help")
+    parser.add_argument("--version", action="version", version=f"aisp {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    listing = commands.add_parser("list", help="what there is to run, and what of it runs on this machine")
+    listing.add_argument("names", nargs="*", metavar="NAME", help="only these workloads, chapters or labs")
+    listing.add_argument("--config-dir", type=Path, action="append", default=[], help="your own folder with workload/*.yaml")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    listing.set_defaults(command=_list)
+
+    show = commands.add_parser("show", help="a run's table again; exit 3 when a record contradicts itself")
+    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
+    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.set_defaults(command=_show)
+
+    doctor = commands.add_parser("doctor", help="what this machine can measure, and how to mend what it cannot; exit 0 always")
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    doctor.set_defaults(command=_doctor)
+
+    quarantine = commands.add_parser("quarantine", help="whose numbers are withheld")
+    actions = quarantine.add_subparsers(metavar="ACTION", required=True)
+    shown = actions.add_parser("list", help="every entry with its reason")
+    shown.add_argument("--json", action="store_true", help="as JSON")
+    shown.set_defaults(command=_quarantine_list)
+    release = actions.add_parser("release", help="show its numbers again, on your word")
+    release.add_argument("name", metavar="NAME", help="workload/variant, as aisp quarantine list shows it")
+    release.add_argument("--because", required=True, metavar="TEXT", help="why; the file keeps it for reviewers")
+    release.set_defaults(command=_quarantine_release)
+    for action in (shown, release):
+        action.add_argument("--file", type=Path, help="default: AISP_QUARANTINE, or quarantine.yaml here")
+    return parser
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from aisp_runner import listing
+    from aisp_runner.content import content_root
+
+    folders = [content_root() / "conf", *parsed.config_dir]
+    for folder in parsed.config_dir:
+        if not (folder / "workload").is_dir():
+            raise ConfigError(f"--config-dir {folder}: has no folder 'workload'. Put your YAML files into {folder}/workload/.")
+    here = listing.this_machine()
+    everything = listing.load(folders, here)
+    chosen = listing.only(everything, parsed.names)
+    if parsed.json:
+        _write_json(listing.as_json(chosen, here))
+    else:
+        _write_lines(lambda width: listing.lines(chosen, here, width))
+        for path, wrong in chosen.unreadable.items():
+            sys.stderr.write(f"aisp: error: {path}: {wrong}\n")
+    return 2 if chosen.unreadable else 0
+
+
+def _show(parsed: argparse.Namespace) -> int:
+    from aisp_runner import record, report
+
+    run_dir = parsed.run_dir or _newest_run()
+    if not (run_dir / record.FILE).is_file() and not (run_dir / "plan.json").is_file():
+        raise ConfigError(f"{run_dir}: {'no run is in it' if run_dir.is_dir() else 'no such folder'}.{_nearby(run_dir)}")
+    records = record.read(run_dir / record.FILE) if (run_dir / record.FILE).is_file() else []
+    skips = _skips(run_dir / "plan.json")
+    wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
+    if parsed.json:
+        _write_json({"run_dir": str(run_dir), "records": records, "skips": [vars(s) for s in skips], "contradictions": wrong})
+    elif parsed.markdown:
+        sys.stdout.write(report.to_markdown(records, skips))
+    else:
+        console = report.Console()
+        console.write(str(run_dir), "bold")
+        console.table(records, skips)
+        if not records:
+            console.write(f"Next: {report.next_step(records, skips, run_dir)}", "bold")
+    for text in wrong:
+        sys.stderr.write(f"contradiction: {report.clean(text)}\n")
+    return 3 if wrong else 0
+
+
+def _doctor(parsed: argparse.Namespace) -> int:
+    from aisp_runner import doctor
+
+    checks = doctor.examine()
+    if parsed.json:
+        _write_json(doctor.as_json(checks))
+    else:
+        _write_lines(lambda width: doctor.lines(checks))
+    return 0
+
+
+def _quarantine_list(parsed: argparse.Namespace) -> int:
+    from aisp_runner import quarantine
+
+    path = parsed.file or quarantine.default_path()
+    content = quarantine.load(path)
+    if parsed.json:
+        _write_json(content)
+        return 0
+    shown: list[tuple[str, str]] = []
+    for key, entry in sorted(content["entries"].items()):
+        shown += [(key, "bold"), (f"  {', '.join(entry['reason'])}: {entry['message']} ({entry['date']})", "")]
+        for item in entry["evidence"]:
+            again = f", VALID again in {item['valid_in']}" if "valid_in" in item else ""
+            shown.append((f"    {item['case']}  {item['run_dir']}{again}", "dim"))
+    total = len(content["entries"])
+    shown.append((f"{total} in quarantine ({path})." if total else f"Nothing is in quarantine ({path}).", "bold"))
+    _write_lines(lambda width: shown)
+    return 0
+
+
+def _quarantine_release(parsed: argparse.Namespace) -> int:
+    from aisp_runner import quarantine
+
+    path = parsed.file or quarantine.default_path()
+    quarantine.release(path, parsed.name, parsed.because)
+    sys.stdout.write(f"{parsed.name} is out of quarantine; {path} keeps why.\n")
+    return 0
+
+
+def _newest_run() -> Path:
+    runs = _runs(Path("runs"))
+    if not runs:
+        raise ConfigError("runs/ holds no run. Measure something first: aisp-run +workload=NAME, with a NAME of aisp list.")
+    return runs[0]
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The runs in a folder, newest first."""
+    found = [path.parent for path in folder.glob("*/plan.json")] + [path.parent for path in folder.glob("*/records.jsonl")]
+    return sorted(set(found), key=lambda run: (run.stat().st_mtime, run.name), reverse=True)
+
+
+def _nearby(run_dir: Path) -> str:
+    """The run that was perhaps meant, and the newest ones."""
+    runs = _runs(run_dir if run_dir.is_dir() else run_dir.parent) or _runs(Path("runs"))
+    names = {str(run) for run in runs}
+    newest = f" Newest runs: {', '.join(map(str, runs[:3]))}." if runs else " No run is here yet: aisp-run writes runs/."
+    return did_you_mean(str(run_dir), names) + newest
+
+
+def _skips(path: Path) -> list[Any]:
+    from aisp_runner.case import Skip, from_json
+
+    if not path.is_file():
+        return []
+    try:
+        skips = json.loads(path.read_text("utf-8")).get("skips", [])
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a plan ({error}). Remove it to see the records alone.") from None
+    return [from_json(Skip, skip, f"{path}: skips[{i}]") for i, skip in enumerate(skips)]
+
+
+def _write_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_lines(lines: Callable[[int], list[tuple[str, str]]]) -> None:
+    """Write (text, style) lines made for the console's width."""
+    from aisp_runner.report import Console, clean
+
+    console = Console()
+    for text, style in lines(min(console.width, 120)):
+        console.write(clean(text), style)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""A worker as the judge sees it: memory it was lent, a gate, a channel, a process id, deadlines.
+
+Everything that can go wrong with the process comes out as one WorkerFault that names the arm and says what happened.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from aisp_runner.build import Staging
+from aisp_runner.case import Case, Tensor, Variant, to_json
+from aisp_runner.device.base import Device, Layout
+from aisp_runner.errors import ProtocolError, WorkerFault
+from aisp_runner.forkserver import ForkServer
+from aisp_runner.wire import WORKER_WORDS, Channel, ChannelClosed
+
+ARM_SECONDS = 3.0
+"""How long calls may take to be enqueued behind a shut gate. A call that waits for the device never returns there."""
+
+
+class ArmTimeout(Exception):
+    """The calls could not be enqueued behind the gate: the variant waits for the device, or enqueues more than the queue holds."""
+
+
+class Arm:
+    """One worker process: the baseline, the candidate or the oracle."""
+
+    def __init__(self, role: str, variant: Variant, case: Case, device: Device, slots: int) -> None:
+        self.role, self.variant, self.case, self.device, self.slots = role, variant, case, device, slots
+        oracle = role == "oracle"
+        outputs = tuple(replace(t, dtype=_exact(t.dtype)) for t in case.outputs) if oracle else case.outputs
+        self.layout = Layout.of((*case.inputs, *outputs), slots)
+        self.memory = device.allocate(self.layout.nbytes)
+        self.signals = device.signals()
+        self.views = self.layout.views(self.memory.bytes)
+        self.pid = 0
+
+    def start(self, server: ForkServer, staging: Staging, protections: dict[str, dict[str, Any]]) -> None:
+        """Forks the process and gives it its job; `await_ready` says when it is loaded."""
+        limits = self.case.limits
+        mine, theirs = Channel.pair()
+        self.server, self.channel = server, Channel(mine, WORKER_WORDS)
+        memory, output = int(limits.memory_gib * 2**30), int(limits.output_mib * 2**20)
+        self.pid = server.fork(theirs, staging.environment, staging.folder, memory, output)
+        theirs.close()
+        fds = tuple(fd for fd in (self.signals.fd, self.memory.fd) if fd is not None)
+        self.channel.send(
+            "job",
+            fds=fds,
+            role=self.role,
+            device=self.case.device,
+            threads=self.case.threads,
+            source=str(staging.source),
+            function=self.variant.function,
+            returns=self.variant.returns,
+            inputs=[t.name for t in self.case.inputs],
+            outputs=[t.name for t in self.case.outputs],
+            layout=to_json(self.layout),
+            memory=self.memory.handle,
+            protections=protections,
+        )
+
+    def await_ready(self) -> None:
+        """Waits until the file is loaded. Raises WorkerFault."""
+        self._expect("ready", 0, self.case.limits.start_seconds, "load its file")
+
+    def arm(self, sequence: int, order: Sequence[int], gated: bool) -> None:
+        """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate, and WorkerFault."""
+        self._send("batch", sequence=sequence, order=list(order), gated=gated)
+        if not gated:
+            self._expect("ready", sequence, self.case.limits.batch_seconds, "start a batch")
+            return
+        try:
+            message, _ = self.channel.receive(ARM_SECONDS)
+        except TimeoutError as stuck:
+            self.signals.open_gate(sequence)
+            self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
+            self.finish(sequence)
+            raise ArmTimeout from stuck
+        except ProtocolError as bad:
+            raise self._fault(bad) from bad
+        self._check(message, "ready", sequence)
+
+    def await_done(self, sequence: int) -> int:
+        """Waits for DONE; gives the judge's clock at that moment, ns. Raises WorkerFault."""
+        done = self.signals.wait_done(sequence, self.case.limits.batch_seconds, self.channel.end.fileno())
+        now = time.perf_counter_ns()
+        if not done:
+            self._lost(sequence)
+        return now
+
+    def finish(self, sequence: int) -> dict[str, Any]:
+        """What the worker reports of a batch. Raises WorkerFault."""
+        return self._expect("done", sequence, self.case.limits.batch_seconds, "report a batch")
+
+    def answer(self, sequence: int, calls: int) -> float:
+        """The oracle's turn: slots 0 to calls - 1; gives the seconds it took. Raises WorkerFault."""
+        self._send("batch", sequence=sequence, order=list(range(calls)), gated=False)
+        done = self._expect("done", sequence, self.case.limits.batch_seconds + self.case.limits.start_seconds, "answer")
+        return float(done["reported_ns"]) / 1e9
+
+    def stop(self) -> None:
+        """Ends the process and gives its memory back."""
+        if self.pid:
+            self.channel.close()
+            self.server.kill(self.pid)
+        self.signals.close()
+        self.views = {}
+        self.device.release(self.memory)
+
+    def _lost(self, sequence: int) -> None:
+        """DONE did not come: says why. A fault or an end of the process explains it better than the clock does."""
+        try:
+            message, _ = self.channel.receive(0.001)
+        except TimeoutError as silent:
+            raise self._hung("finish a batch", self.case.limits.batch_seconds) from silent
+        except ProtocolError as bad:
+            raise self._fault(bad) from bad
+        self._check(message, "done", sequence)
+        raise WorkerFault(self.role, "protocol", f"{self._who()} reported a batch as done without signalling it")
+
+    def _send(self, kind: str, **fields: Any) -> None:
+        try:
+            self.channel.send(kind, **fields)
+        except ChannelClosed as gone:
+            raise self._fault(gone) from gone
+
+    def _expect(self, kind: str, sequence: int, seconds: float, doing: str) -> dict[str, Any]:
+        try:
+            message, _ = self.channel.receive(seconds)
+        except TimeoutError as slow:
+            raise self._hung(doing, seconds) from slow
+        except ProtocolError as bad:
+            raise self._fault(bad) from bad
+        self._check(message, kind, sequence)
+        return message
+
+    def _check(self, message: dict[str, Any], kind: str, sequence: int) -> None:
+        if message["kind"] == "fault":
+            raise WorkerFault(self.role, "raised", f"{self._who()} raised {str(message.get('message', ''))[:2100]}")
+        if message["kind"] != kind or message.get("sequence") != sequence:
+            odd = {k: message.get(k) for k in ("kind", "sequence")}
+            wanted = f"'{kind}' of batch {sequence}"
+            raise WorkerFault(self.role, "protocol", f"{self._who()} sent {str(odd)[:100]} on its channel where {wanted} was due")
+
+    def _hung(self, doing: str, seconds: float) -> WorkerFault:
+        return WorkerFault(self.role, "hung", f"{self._who()} did not {doing} within {seconds:g} s and was stopped (limits.*_seconds)")
+
+    def _fault(self, error: ProtocolError) -> WorkerFault:
+        """What a broken channel means: the process ended (how?), or it wrote something that is no message."""
+        if not isinstance(error, ChannelClosed):
+            return WorkerFault(self.role, "protocol", f"{self._who()} wrote to its channel: {error}")
+        try:
+            ended = self.server.wait(self.pid, 3.0)
+        except TimeoutError:
+            return WorkerFault(self.role, "protocol", f"{self._who()} closed its channel")
+        if ended.cause:
+            return WorkerFault(self.role, "limit", f"{self._who()} {ended.cause}")
+        how = signal.Signals(-ended.status).name if ended.status < 0 else f"exit status {ended.status}"
+        last = f"; it last printed: {ended.tail.strip()[-300:]}" if ended.tail.strip() else ""
+        return WorkerFault(self.role, "died", f"{self._who()} ended its process ({how}){last}")
+
+    def _who(self) -> str:
+        return f"{self.role} {self.variant.name}" if self.role != "oracle" else f"{self.case.workload}'s reference"
+
+
+def _exact(dtype: str) -> str:
+    """The dtype the oracle answers in: float64 for floating outputs, the declared one otherwise."""
+    return "float64" if "float" in dtype else dtype
+
+
+def oracle_tensors(case: Case) -> tuple[Tensor, ...]:
+    """Inputs and outputs as the oracle holds them."""
+    return (*case.inputs, *(replace(t, dtype=_exact(t.dtype)) for t in case.outputs))

@@ -1,0 +1,219 @@
+"""Plan, Case and what they hold: the concrete values that a run is made of.
+
+Everything here is a frozen dataclass of plain values, made by `plan.py` from configs and read back from plan.json by
+`execute.py`. Nothing here imports torch, Hydra or OmegaConf. `to_json` and `from_json` are inverse.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from aisp_runner.errors import ConfigError, did_you_mean
+
+FORMAT = 1
+"""Version of plan.json. A plan of another version is refused."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a case, concrete: no axis name is left in it."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    """A torch dtype's name: "float32", "bfloat16", "int32", ..."""
+    role: str
+    """activation: fresh content every call. weight: secret, the same for the whole case. output: written by the variant."""
+    init: str = "normal"
+    """normal (mean 0, deviation 1), uniform, integers (low inclusive, high exclusive) or log_uniform. Inputs only."""
+    low: float = 0.0
+    high: float = 1.0
+    rtol: float = 0.0
+    """Outputs only: an element is right when |actual - expected| <= atol + rtol * |expected|, in float64."""
+    atol: float = 0.0
+    because: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file with its siblings, as they were when the plan was made."""
+
+    path: str
+    """Absolute, or relative to the content root when it starts with "kernels/" or "labs/"."""
+    sha256: dict[str, str]
+    """Digest of each file the source consists of, by path relative to the source's folder; the file itself is among them."""
+    cuda: tuple[str, ...] = ()
+    """CUDA C++ files, relative to the source's folder, each built to a shared library of the same stem."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One function that computes the workload."""
+
+    name: str
+    source: Source
+    function: str
+    returns: bool = False
+    """True: the function takes the inputs alone and returns its outputs; the worker copies them, inside the timing."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How long and how often to measure."""
+
+    rounds: int = 12
+    """Rounds at most. A round is one long and one short batch of each arm, in an order that alternates."""
+    min_rounds: int = 6
+    seconds: float = 2.0
+    """No new round is started after this long, once `min_rounds` are done."""
+    half_width: float = 0.005
+    """Stop once the interval of ln(speed-up) is at most this wide on either side."""
+    batch_ms: float = 20.0
+    """Aimed length of a long batch on a CPU, ms."""
+    batch_gpu_ms: float = 2.0
+    """Aimed length of a long batch on a GPU, ms."""
+    calls: tuple[int, int] | None = None
+    """(short, long) calls a batch, instead of calibrating them from the aimed length."""
+    margin: float = 0.02
+    """A speed-up within 1 +- margin is SAME."""
+    verify_seconds: float = 0.05
+    """Oracle time spent on checking one batch, s. At least two outputs of each batch are checked."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a worker is stopped. Reaching one is a verdict with the candidate's name on it, not a failed run."""
+
+    start_seconds: float = 120.0
+    """From job to ready: import, compile, first call."""
+    batch_seconds: float = 20.0
+    memory_gib: float = 8.0
+    """Resident memory of a worker on the host."""
+    output_mib: float = 16.0
+    """What a worker may print."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison on one set of axis values: what a record is about."""
+
+    workload: str
+    question: str
+    group: str
+    """The chapter or lab it belongs to, or ""."""
+    origin: str
+    """The YAML file it was declared in, for messages."""
+    axes: dict[str, int]
+    held_out: bool
+    device: str
+    """cpu or cuda."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    reference: Variant
+    baseline: Variant
+    optimized: Variant
+    candidate: str | None = None
+    """The outside file and function that took the optimized variant's place, as given: "theirs.py::fast"."""
+    claim: str = "kernel"
+    """kernel: device work, host dispatch hidden (gated). wall: from go to finished, host dispatch included."""
+    threads: int = 1
+    """CPU threads torch may use in a worker."""
+    phase: str = "detect"
+    require: str = "valid"
+    work_bytes: float | None = None
+    """Bytes one call must move, from the workload's `work:`."""
+    work_flops: float | None = None
+    measure: Measure = Measure()
+    limits: Limits = Limits()
+    protections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Protections that are on, by id, with their knobs."""
+
+    @property
+    def title(self) -> str:
+        """ch06_vector_add / vectorized / n=1048576 / cpu."""
+        axes = ",".join(f"{k}={v}" for k, v in self.axes.items())
+        return " / ".join(p for p in (self.workload, self.optimized.name, axes, self.device) if p)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A comparison that was asked for and cannot run here."""
+
+    workload: str
+    variant: str
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, decided before anything is started."""
+
+    cases: tuple[Case, ...]
+    skips: tuple[Skip, ...] = ()
+    overrides: tuple[str, ...] = ()
+    """The command line that made it, for people."""
+    format: int = FORMAT
+
+    def sha256(self) -> str:
+        """Digest of the canonical JSON of everything in the plan."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
+
+def to_json(value: Any) -> Any:
+    """A frozen dataclass of this module as plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {k: to_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return value
+
+
+def from_json(kind: Any, value: Any, where: str = "plan") -> Any:
+    """The inverse of `to_json`. Raises ConfigError naming the place for an unknown or missing key or a wrong type."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return value
+    if origin is types.UnionType:
+        return None if value is None else from_json(args[0], value, where)
+    if origin is dict:
+        _expect(isinstance(value, dict), where, "a mapping", value)
+        return {k: from_json(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if origin is tuple:
+        _expect(isinstance(value, list), where, "a list", value)
+        kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        _expect(len(kinds) == len(value), where, f"a list of {len(kinds)}", value)
+        return tuple(from_json(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if dataclasses.is_dataclass(kind):
+        return _object(kind, value, where)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    _expect(isinstance(value, kind) and (kind is bool or not isinstance(value, bool)), where, kind.__name__, value)
+    return value
+
+
+def _object(kind: Any, value: Any, where: str) -> Any:
+    _expect(isinstance(value, dict), where, "a mapping", value)
+    hints, fields = typing.get_type_hints(kind), dataclasses.fields(kind)
+    known = {f.name for f in fields}
+    for key in value:
+        if key not in known:
+            raise ConfigError(f"{where}.{key}: unknown key.{did_you_mean(key, known)} Known keys: {', '.join(sorted(known))}.")
+    for f in fields:
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and f.name not in value:
+            raise ConfigError(f"{where}.{f.name}: missing. Make the plan again with this version of aisp-run.")
+    return kind(**{k: from_json(hints[k], v, f"{where}.{k}") for k, v in value.items()})
+
+
+def _expect(ok: bool, where: str, wanted: str, value: Any) -> None:
+    if not ok:
+        raise ConfigError(f"{where}: {value!r} is not {wanted}. Make the plan again, or correct it there.")

@@ -1,0 +1,266 @@
+"""Configs as plain values: reading YAML files, and what Hydra composes of them. Only here and in cli.py is Hydra or OmegaConf known.
+
+A request names workloads (+workload=, +chapter=, +lab=, +suite=) and settings. Hydra composes the settings once, with the workload
+merged in when exactly one is named, so that `workload.margin=0.05` works; all other workloads are read from their files.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from aisp_runner import schema
+from aisp_runner.content import content_root, shown
+from aisp_runner.errors import ConfigError, did_you_mean
+
+SELECTORS = ("workload", "chapter", "lab", "suite")
+"""Config groups that say what to run."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a command line asks for, before any of it is resolved for a machine."""
+
+    files: tuple[Path, ...]
+    """The workloads' YAML files, each once, in the order they were asked for."""
+    settings: dict[str, Any]
+    """The composed config without the workloads, valid under schemas/config.schema.json."""
+    changed: dict[str, Any] | None = None
+    """The one workload with the command line's `workload.*` merged in, when there are such overrides."""
+    overrides: tuple[str, ...] = ()
+
+
+@functools.lru_cache(maxsize=1024)
+def _loaded(path: Path, stamp: int) -> dict[str, Any]:
+    try:
+        config = OmegaConf.load(path)
+        value = OmegaConf.to_container(config, resolve=False)
+    except yaml.YAMLError as error:
+        raise ConfigError(yaml_problem(error, path)) from None
+    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        raise ConfigError(f"{shown(path)}: {first_line(error)}") from None
+    if value and not isinstance(value, dict):
+        raise ConfigError(f"{shown(path)}: it holds {schema.kind(value)}; a mapping of keys to values is wanted.")
+    return dict(value or {})
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as plain values, read as OmegaConf reads it (1e-3 is a number). Interpolations stay text.
+
+    Raises ConfigError with the line for what is not YAML, and for a file that cannot be read.
+    """
+    try:
+        return _loaded(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+
+
+def yaml_problem(error: yaml.YAMLError, path: Path | None = None) -> str:
+    """conf/workload/x.yaml: line 3: found duplicate key a. Made of a YAML error, which knows file and line itself."""
+    mark, text = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
+    file = shown(path) if path else shown(Path(mark.name)) if mark else "YAML"
+    line = f" line {mark.line + 1}:" if mark else ""
+    hint = " Indent with spaces." if "\\t" in text else ""
+    return f"{file}:{line} not YAML: {text}.{hint}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text."""
+    return str(error).strip().split("\n")[0].strip()
+
+
+def config_folders(config_dirs: Iterable[Path] = ()) -> tuple[Path, ...]:
+    """Folders with config groups: the runner's own, then the user's. Raises ConfigError for one that is not there."""
+    own = content_root() / "conf"
+    folders = [own]
+    for given in config_dirs:
+        folder = Path(given).absolute()
+        if not folder.is_dir():
+            near = did_you_mean(folder.name, [p.name for p in folder.parent.glob("*") if p.is_dir()])
+            raise ConfigError(f"--config-dir: there is no folder {shown(folder)}.{near}")
+        if folder.resolve() != own:
+            folders.append(folder)
+    return tuple(dict.fromkeys(folders))
+
+
+def workload_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """The workloads' YAML files by name.
+
+    Raises ConfigError when two folders hold a file of the same name in any group: Hydra would silently take one of them.
+    """
+    seen: dict[Path, Path] = {}
+    for folder in folders:
+        for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
+            relative = file.relative_to(folder)
+            if relative in seen:
+                raise ConfigError(
+                    f"{relative.as_posix()} is in both {shown(seen[relative].parents[len(relative.parts) - 1])} and {shown(folder)}. "
+                    "Names must differ, since only one would be used: rename one of the files."
+                )
+            seen[relative] = folder / relative
+    return {file.stem: file for relative, file in seen.items() if relative.parts[0] == "workload" and len(relative.parts) == 2}
+
+
+def tagged(files: dict[str, Path], key: str) -> dict[str, list[str]]:
+    """Names of workloads by the value of their `chapter:` or `lab:`."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(files):
+        tag = load_yaml(files[name]).get(key)
+        if isinstance(tag, str):
+            found.setdefault(tag, []).append(name)
+    return dict(sorted(found.items()))
+
+
+def offer_tags(files: dict[str, Path], folders: Sequence[Path]) -> None:
+    """Tells Hydra of chapters and labs that workloads name and that have no file of their own, so that +chapter=TAG finds them."""
+    from hydra.core.config_store import ConfigStore
+
+    for key in ("chapter", "lab"):
+        for tag in tagged(files, key):
+            if not any((folder / key / f"{tag}.yaml").is_file() for folder in folders):
+                ConfigStore.instance().store(group=key, name=tag, node={"title": tag})
+
+
+def compose(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> Request:
+    """The request of a list of overrides, as the command line would make it. For programs; cli.py lets Hydra read the command line.
+
+    Raises ConfigError, and Hydra's own exceptions for an override that Hydra refuses.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    folders = config_folders(config_dirs)
+    files = workload_files(folders)
+    offer_tags(files, folders)
+    overrides = normalised(overrides, files)
+    path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if folders[1:] else []
+    with initialize_config_dir(str(folders[0]), version_base="1.3"):
+        config = hydra_compose("config", overrides=[*overrides, *path])
+    return request(config, overrides, folders)
+
+
+def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
+    """Overrides as Hydra needs them.
+
+    +chapter=ch01,ch06 is a list (unless it is to be swept), +workload=ch06_* is written out, and keys that a file may leave open get the
+    ++ that adds them.
+    """
+    sweep = bool({"-m", "--multirun"} & set(overrides))
+    result = []
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        plain = "(" not in value and not sweep
+        if key == "+workload" and "*" in value and plain:
+            names = [name for pattern in value.strip("[]").split(",") for name in _matching(pattern.strip(), files, "+workload")]
+            override = f"+workload=[{','.join(dict.fromkeys(names))}]"
+        elif key.startswith("+") and key[1:] in SELECTORS and "," in value and "[" not in value and plain:
+            override = f"{key}=[{value}]"
+        elif equals and key.startswith(("workload.", "protect.knobs.")):
+            override = "++" + override
+        result.append(override)
+    return result
+
+
+def request(config: DictConfig, overrides: Sequence[str], folders: Sequence[Path]) -> Request:
+    """What a composed config and the overrides that made it ask for."""
+    data: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    merged = data.get("workload")
+    settings = _settings({key: value for key, value in data.items() if key not in SELECTORS})
+    chosen = selection(overrides)
+    files = workload_files(folders)
+    names = list(dict.fromkeys(select(chosen, files, folders)))
+    changes = [o for o in overrides if o.lstrip("+~").startswith("workload.")]
+    if changes and len(chosen["workload"]) != 1:
+        raise ConfigError(f"{changes[0].lstrip('+')}: this changes a single workload, chosen by +workload=NAME. Choose one, or edit the YAML files.")
+    return Request(tuple(files[name] for name in names), settings, merged if changes else None, tuple(overrides))
+
+
+def selection(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The names behind +workload=, +chapter=, +lab= and +suite=."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    chosen: dict[str, list[str]] = {key: [] for key in SELECTORS}
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.key_or_group in chosen and not override.is_delete():
+            value = override.value()
+            chosen[override.key_or_group] += [str(item) for item in (value if isinstance(value, list) else [value])]
+    return chosen
+
+
+def select(chosen: dict[str, list[str]], files: dict[str, Path], folders: Sequence[Path]) -> list[str]:
+    """Names of the workloads a selection means. Raises ConfigError for a name, tag or suite that means none."""
+    names: list[str] = []
+    for pattern in chosen["workload"]:
+        names += _matching(pattern, files, "+workload")
+    for key in ("chapter", "lab"):
+        for tag in chosen[key]:
+            names += _with_tag(tag, key, files, f"+{key}={tag}")
+    for suite in chosen["suite"]:
+        names += _suite(suite, files, folders)
+    return names
+
+
+def _suite(name: str, files: dict[str, Path], folders: Sequence[Path]) -> list[str]:
+    """Names of the workloads in a suite."""
+    file = next((folder / "suite" / f"{name}.yaml" for folder in folders if (folder / "suite" / f"{name}.yaml").is_file()), None)
+    if file is None:
+        known = sorted({path.stem for folder in folders for path in (folder / "suite").glob("*.yaml")})
+        raise ConfigError(f"+suite={name}: there is no such suite.{did_you_mean(name, known)} Suites: {', '.join(known)}.")
+    data, where = load_yaml(file), shown(file)
+    found = schema.problems(data, "suite")
+    if found:
+        raise ConfigError("\n".join(f"{where}: {problem}" for problem in found))
+    names: list[str] = []
+    for key, group in (("chapter", "chapters"), ("lab", "labs")):
+        for tag in data["select"].get(group, []):
+            names += _with_tag(tag, key, files, f"{where}: select.{group}")
+    for pattern in data["select"].get("workloads", []):
+        names += _matching(pattern, files, f"{where}: select.workloads")
+    left_out = {out for pattern in data.get("exclude", []) for out in _matching(pattern, files, f"{where}: exclude")}
+    return [name for name in names if name not in left_out]
+
+
+def _matching(pattern: str, files: dict[str, Path], where: str) -> list[str]:
+    """Names of the workloads that a name or a pattern with * means."""
+    found = [name for name in sorted(files) if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        raise ConfigError(f"{where}: no workload is called '{pattern}'.{did_you_mean(pattern, files)} Workloads: {', '.join(files)}.")
+    return found
+
+
+def _with_tag(tag: str, key: str, files: dict[str, Path], where: str) -> list[str]:
+    tags = tagged(files, key)
+    if tag not in tags:
+        known = f"{key.capitalize()}s: {', '.join(tags)}." if tags else f"No workload has a `{key}:`."
+        raise ConfigError(f"{where}: no workload has `{key}: {tag}`.{did_you_mean(tag, tags)} {known}")
+    return tags[tag]
+
+
+def _settings(data: dict[str, Any]) -> dict[str, Any]:
+    try:
+        resolved: Any = OmegaConf.to_container(OmegaConf.create(data), resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{getattr(error, 'full_key', None) or 'settings'}: {first_line(error)}") from None
+    mode = resolved.get("protect", {}).get("mode") if isinstance(resolved.get("protect"), dict) else None
+    if mode is False:  # YAML's reading of off
+        resolved["protect"]["mode"] = "off"
+    found = schema.problems(resolved, "config")
+    if found:
+        raise ConfigError("\n".join(found))
+    return dict(resolved)
+
+
+def dotted_keys() -> list[str]:
+    """Every setting as the command line writes it, for suggestions."""
+    keys: list[str] = []
+    for key, value in schema.load("config")["properties"].items():
+        keys += [key, *(f"{key}.{inner}" for inner in value.get("properties", {}))]
+    return keys

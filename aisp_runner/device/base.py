@@ -1,0 +1,168 @@
+"""What judge and worker ask of a device, and how the tensors of a ring of slots lie in memory.
+
+A `Memory` is one allocation that the judge owns and one worker maps: a ring of slots. Slot i of tensor t starts at `offset + i * stride`; a weight
+has one slot for all calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aisp_runner.case import Tensor
+
+if TYPE_CHECKING:
+    import torch
+
+ALIGN = 256
+"""Bytes to which every slot of every tensor is aligned: what an allocator of CUDA memory promises."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one tensor's slots lie."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    stride: int
+    slots: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Places of all tensors of a ring, in order, and the bytes they take together."""
+
+    places: tuple[Place, ...]
+    nbytes: int
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor], slots: int) -> Layout:
+        """A ring of `slots` slots; weights get one."""
+        places, offset = [], 0
+        for t in tensors:
+            count = 1 if t.role == "weight" else slots
+            stride = _padded(nbytes(t))
+            places.append(Place(t.name, t.dtype, t.shape, offset, stride, count))
+            offset += stride * count
+        return Layout(tuple(places), max(offset, ALIGN))
+
+    def views(self, memory: torch.Tensor) -> dict[str, torch.Tensor]:
+        """[slots, *shape] views of the ring, by tensor name. memory: uint8, one dimension."""
+        import torch
+
+        views = {}
+        for p in self.places:
+            dtype = getattr(torch, p.dtype)
+            rows = memory[p.offset : p.offset + p.stride * p.slots].view(p.slots, p.stride)
+            size = dtype.itemsize
+            for n in p.shape:
+                size *= n
+            views[p.name] = rows[:, :size].view(dtype).view(p.slots, *p.shape)
+        return views
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Layout:
+        """The inverse of `case.to_json`."""
+        places = tuple(Place(**{**p, "shape": tuple(p["shape"])}) for p in value["places"])
+        return Layout(places, value["nbytes"])
+
+
+_ITEM_BYTES = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "int16": 2}
+
+
+def nbytes(tensor: Tensor) -> int:
+    """Bytes of one slot of a tensor, without padding."""
+    size = _ITEM_BYTES.get(tensor.dtype, 1)
+    for n in tensor.shape:
+        size *= n
+    return size
+
+
+def slot_bytes(tensors: Sequence[Tensor]) -> int:
+    """Bytes of one slot of all tensors together, padded, weights left out."""
+    return sum(_padded(nbytes(t)) for t in tensors if t.role != "weight")
+
+
+def _padded(size: int) -> int:
+    return -(-size // ALIGN) * ALIGN
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One allocation of the judge and how a worker finds it."""
+
+    bytes: torch.Tensor
+    """uint8, one dimension."""
+    handle: dict[str, Any]
+    """Travels in the job message."""
+    fd: int | None
+    """Travels beside it."""
+
+
+class Signals(Protocol):
+    """The judge's side of gate and done for one worker."""
+
+    fd: int
+
+    def open_gate(self, sequence: int) -> None:
+        """Lets batch `sequence` start."""
+
+    def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
+        """True when the worker has signalled the end of batch `sequence`; False after `seconds`, or when it spoke on its channel instead."""
+
+    def close(self) -> None: ...
+
+
+class Device(Protocol):
+    """The judge's side."""
+
+    name: str
+    ring_bytes: int
+    """What one worker's ring may take, bytes."""
+
+    def allocate(self, nbytes: int) -> Memory: ...
+
+    def release(self, memory: Memory) -> None: ...
+
+    def signals(self) -> Signals: ...
+
+    def empty(self, shape: Sequence[int], dtype: str) -> torch.Tensor:
+        """Private memory of the judge, uninitialised."""
+
+    def synchronize(self) -> None:
+        """Waits for all that the judge itself has asked of the device."""
+
+    def flush(self) -> None:
+        """Pushes other content out of the device's last-level cache, where the judge can."""
+
+    def drain(self, pid: int) -> int:
+        """Nanoseconds of work found after DONE: how long the judge's own small operation waits (CUDA), or CPU time that process `pid` went on
+        using in a window of 3 ms (CPU)."""
+
+
+class Worksite(Protocol):
+    """The worker's side."""
+
+    gated: bool
+    """True when calls can be enqueued behind a gate."""
+
+    def map(self, handle: dict[str, Any], fd: int | None) -> torch.Tensor:
+        """The judge's allocation, as uint8 of one dimension."""
+
+    def arm_gate(self, sequence: int) -> None:
+        """Enqueues the gate; what is enqueued afterwards waits for the judge."""
+
+    def enqueue_done(self, sequence: int) -> None:
+        """Enqueues DONE behind the calls."""
+
+    def wait_gate(self, sequence: int) -> None:
+        """Blocks this thread until the judge opens the gate."""
+
+    def signal_done(self, sequence: int) -> None:
+        """Says DONE from this thread."""
+
+    def synchronize(self) -> None:
+        """Waits for the device, by the driver call that was captured before any candidate code was loaded."""

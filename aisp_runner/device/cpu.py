@@ -1,0 +1,122 @@
+"""CPU: slots in anonymous shared memory (memfd), gate and done as eventfds.
+
+The judge sleeps while a batch runs, so it takes no core from the worker. Waking it costs tens of microseconds; the handshake that
+`measure` finds with the baseline accounts for that.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from aisp_runner.device.base import Memory
+from aisp_runner.system import cpu_ns
+
+DRAIN_WINDOW_NS = 3_000_000
+"""How long the judge watches the worker's CPU clock after DONE, ns."""
+
+
+class CpuSignals:
+    """Two eventfds, sent to the worker as one socket that carries both."""
+
+    def __init__(self) -> None:
+        self.gate = os.eventfd(0)
+        self.done = os.eventfd(0)
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        socket.send_fds(mine, [b"signals"], [self.gate, self.done])
+        mine.close()
+        self._carrier = theirs
+        self.fd = theirs.fileno()
+
+    def open_gate(self, sequence: int) -> None:
+        os.eventfd_write(self.gate, sequence)
+
+    def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
+        """A worker can only add to the counter; an early or forged DONE is left to the checks of the output."""
+        ready, _, _ = select.select([self.done, channel], [], [], seconds)
+        if self.done in ready:
+            os.eventfd_read(self.done)
+        return self.done in ready
+
+    def close(self) -> None:
+        self._carrier.close()
+        os.close(self.gate)
+        os.close(self.done)
+
+
+class CpuDevice:
+    """The judge's side: memory from memfd_create, mapped by judge and worker."""
+
+    name = "cpu"
+    ring_bytes = 256 << 20
+
+    def allocate(self, nbytes: int) -> Memory:
+        fd = os.memfd_create("aisp-ring", os.MFD_CLOEXEC)
+        os.ftruncate(fd, nbytes)
+        return Memory(_map(fd, nbytes), {"nbytes": nbytes}, fd)
+
+    def release(self, memory: Memory) -> None:
+        """The pages go with the last mapping; the judge's descriptor goes now."""
+        if memory.fd is not None:
+            os.close(memory.fd)
+
+    def signals(self) -> CpuSignals:
+        return CpuSignals()
+
+    def empty(self, shape: Sequence[int], dtype: str) -> torch.Tensor:
+        return torch.empty(tuple(shape), dtype=getattr(torch, dtype))
+
+    def synchronize(self) -> None:
+        """Nothing is asynchronous here."""
+
+    def flush(self) -> None:
+        """Not done on a CPU: the ring is rewritten before every batch and is larger than a core's own cache."""
+
+    def drain(self, pid: int) -> int:
+        before = cpu_ns(pid)
+        time.sleep(DRAIN_WINDOW_NS / 1e9)
+        return cpu_ns(pid) - before
+
+
+class CpuWorksite:
+    """The worker's side."""
+
+    gated = False
+
+    def __init__(self, signals: int) -> None:
+        carrier = socket.socket(fileno=signals)
+        _, fds, _, _ = socket.recv_fds(carrier, 16, 2)
+        carrier.close()
+        self.gate, self.done = fds
+
+    def map(self, handle: dict[str, Any], fd: int | None) -> torch.Tensor:
+        assert fd is not None
+        memory = _map(fd, handle["nbytes"])
+        os.close(fd)
+        return memory
+
+    def arm_gate(self, sequence: int) -> None:
+        raise NotImplementedError("a CPU has no queue to put a gate on")
+
+    def enqueue_done(self, sequence: int) -> None:
+        raise NotImplementedError("a CPU has no queue to put a gate on")
+
+    def wait_gate(self, sequence: int) -> None:
+        os.eventfd_read(self.gate)
+
+    def signal_done(self, sequence: int) -> None:
+        os.eventfd_write(self.done, sequence)
+
+    def synchronize(self) -> None:
+        """Nothing is asynchronous here."""
+
+
+def _map(fd: int, nbytes: int) -> torch.Tensor:
+    return torch.frombuffer(mmap.mmap(fd, nbytes), dtype=torch.uint8)

@@ -1,0 +1,55 @@
+"""Every exception this package raises on purpose.
+
+    AispError
+    |- ConfigError      a config, plan or command line says something impossible   (exit 2)
+    |- BuildError       a source file could not be compiled
+    |- WorkerFault      a worker process died, hung or broke the protocol
+    |- DeviceError      the device refused what the judge asked of it              (exit 1)
+    '- ProtocolError    a message on a worker's channel is not one of the five
+
+A finding about a candidate is evidence in a record, never an exception.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AispError(Exception):
+    """Something this package can explain: what, where, what is allowed, what to do."""
+
+
+class ConfigError(AispError):
+    """A config, plan or command line that cannot be run as written."""
+
+
+class BuildError(AispError):
+    """A source file that a compiler refused; the message ends with the compiler's last lines."""
+
+
+class DeviceError(AispError):
+    """The device refused an allocation, an export or a stream operation of the judge."""
+
+
+class ProtocolError(AispError):
+    """Bytes on a worker's channel that are not one of the five messages."""
+
+
+class WorkerFault(AispError):
+    """A worker process that died, hung, ran out of its limits or broke the protocol.
+
+    arm: which process it was ("baseline", "candidate", "oracle").
+    kind: one word ("raised", "died", "hung", "memory", "output", "protocol", "signature").
+    """
+
+    def __init__(self, arm: str, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.arm = arm
+        self.kind = kind
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """' Did you mean 'x'?' for the nearest known word, or an empty string."""
+    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,152 @@
+"""The order of a run. `run_case` is the whole line, from a case to its record; `run_plan` goes through a plan.
+
+    python -m aisp_runner.execute plan.json [--run-dir DIR]
+
+runs a plan where Hydra is not installed and writes the same records as `aisp-run` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aisp_runner import machine, quarantine, record, verdict
+from aisp_runner.case import Case, Plan
+from aisp_runner.errors import AispError, ConfigError
+from aisp_runner.plan_file import load_plan, save_plan
+from aisp_runner.protect import registry
+from aisp_runner.protect.evaluation.sealed_judge import package_digest
+from aisp_runner.report import Console
+from aisp_runner.trial import Trial
+
+
+@dataclass
+class Bench:
+    """What all cases of a run share."""
+
+    plan: Plan
+    run_dir: Path
+    console: Console
+    package_digest: str = field(default_factory=package_digest)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Facts of the machine, by device."""
+    servers: dict[str, Any] = field(default_factory=dict)
+    """Fork servers, by device; each is started with the first case that needs it."""
+    devices: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.plan_sha256 = self.plan.sha256()
+
+    def plan_changed(self) -> str:
+        """What is wrong with plan.json on the disk, or "" when it still is the plan that is run."""
+        try:
+            on_disk = load_plan(self.run_dir / "plan.json").sha256()
+        except (AispError, OSError) as odd:
+            return str(odd)
+        return "" if on_disk == self.plan_sha256 else f"plan.json now is plan {on_disk[:12]}, not {self.plan_sha256[:12]}"
+
+    def open(self, name: str) -> tuple[Any, Any]:
+        """The fork server and the device that cases on device `name` use."""
+        from aisp_runner.device import open_device
+        from aisp_runner.forkserver import ForkServer
+
+        if name not in self.servers:
+            self.servers[name] = ForkServer(cuda=name == "cuda")
+        if name not in self.devices:
+            self.devices[name] = open_device(name)
+        if name not in self.facts:
+            self.facts[name] = machine.facts(name)
+        return self.servers[name], self.devices[name]
+
+    def close(self) -> None:
+        for server in self.servers.values():
+            server.close()
+
+
+def run_plan(plan: Plan, run_dir: Path, console: Console | None = None) -> int:
+    """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code."""
+    bench = Bench(plan, run_dir, console or Console())
+    _refuse_unprotected_gates(plan)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    save_plan(plan, run_dir / "plan.json")
+    records: list[dict[str, Any]] = []
+    try:
+        for number, case in enumerate(plan.cases, start=1):
+            bench.console.case_started(number, len(plan.cases), case)
+            made = run_case(case, bench)
+            if case.phase != "detect":
+                made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
+            record.append(run_dir / record.FILE, made)
+            record.validate(made)
+            records.append(made)
+            bench.console.case_finished(made)
+    finally:
+        bench.close()
+        bench.console.close()
+    code = verdict.exit_code(records)
+    bench.console.finished(records, plan.skips, run_dir, code)
+    return code
+
+
+def run_case(case: Case, bench: Bench) -> dict[str, Any]:
+    """One comparison, from processes to record. Nothing a candidate does ends the run: it becomes the record's verdict."""
+    from aisp_runner.judge import Judge
+    from aisp_runner.measure import calibrate, measure
+
+    trial = Trial(case)
+    shields, tell = trial.shields, bench.console.stage
+    shields.run("preflight", bench, case)
+    if not trial.refused():
+        with trial.catching(), tempfile.TemporaryDirectory(prefix="aisp-") as folder:
+            server, device = bench.open(case.device)
+            with Judge(case, device, server, shields, Path(folder)) as judge:
+                trial.judge = judge
+                with trial.stage("start"):
+                    judge.start_oracle()
+                    if not trial.refused():
+                        judge.start_arms()
+                if not trial.refused():
+                    with trial.stage("calibrate"):
+                        tell("calibrate")
+                        trial.schedule = calibrate(judge)
+                    with trial.stage("measure"):
+                        trial.pairs = measure(judge, trial.schedule, lambda done, of: tell(f"measure {done}/{of}"))
+                    shields.run("conclude", judge)
+    shields.run("seal", bench, case)
+    return trial.record(bench)
+
+
+def _refuse_unprotected_gates(plan: Plan) -> None:
+    for case in plan.cases:
+        missing = [name for name, kind in registry.known().items() if kind.essential and name not in case.protections]
+        if missing and case.phase == "gate":
+            raise ConfigError(
+                f"{case.workload}: phase gate without {', '.join(missing)}. A run without its essential protections proves nothing; "
+                "use protect=strict, or verify.phase=detect to look at what an unprotected run would say."
+            )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of `python -m aisp_runner.execute`."""
+    parser = argparse.ArgumentParser(prog="python -m aisp_runner.execute", description="Runs a plan.json that `aisp-run` wrote.")
+    parser.add_argument("plan", type=Path, help="a plan.json")
+    parser.add_argument("--run-dir", type=Path, help="where plan.json and records.jsonl go (default: runs/<time>-<plan>)")
+    given = parser.parse_args(arguments)
+    try:
+        plan = load_plan(given.plan)
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+        return run_plan(plan, given.run_dir or Path("runs") / f"{now}-{plan.sha256()[:8]}")
+    except AispError as error:
+        sys.stderr.write(f"aisp-run: error: {error}\n")
+        return verdict.USAGE if isinstance(error, ConfigError) else verdict.INTERNAL
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

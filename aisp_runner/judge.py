@@ -1,0 +1,276 @@
+"""The judge of one case: owns every input and output, reveals content, opens the gate, holds the clock, takes the snapshot.
+
+It imports nothing of a kernel file. Protections hang on its stages; what must be remembered between two of their hooks lives here, for one batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aisp_runner.arm import Arm
+from aisp_runner.build import stage
+from aisp_runner.case import Case, Tensor
+from aisp_runner.device.base import Device, slot_bytes
+from aisp_runner.forkserver import ForkServer
+from aisp_runner.inputs import Content
+from aisp_runner.protect.base import FAIL, Evidence
+from aisp_runner.protect.registry import Shields
+from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
+
+MAX_SLOTS = 512
+"""Slots a ring has at most. 1,020 launches fit the queue behind a gate, so 512 calls of one kernel do."""
+
+ARMS = ("baseline", "candidate")
+FINGERPRINT = 256
+"""Elements by which outputs of different calls are told apart."""
+
+
+@dataclass
+class Batch:
+    """One batch of calls of one arm, and what the judge saw of it. Times are ns of the judge's monotonic clock."""
+
+    sequence: int
+    round: int
+    """-1 while warming up and calibrating."""
+    arm: str
+    order: tuple[int, ...]
+    """Slot of each call."""
+    gated: bool
+    seed: int = 0
+    """What the content was drawn from."""
+    issued_ns: int = 0
+    done_ns: int = 0
+    drain_ns: int = 0
+    """What was found still going on after DONE (see Device.drain)."""
+    reported_ns: int = 0
+    """The worker's own reading; recorded, not trusted."""
+    tripwires: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    """Per output: positions, and the true values that stood there before the wire was laid."""
+    stale_calls: tuple[int, ...] = ()
+    """Checked calls whose wrong output is one that the arm has written before."""
+
+    @property
+    def calls(self) -> int:
+        return len(self.order)
+
+    @property
+    def elapsed_ns(self) -> int:
+        """From opening the gate to seeing DONE."""
+        return self.done_ns - self.issued_ns
+
+
+class Judge:
+    """Context manager: allocates, starts oracle and workers, and ends them all."""
+
+    def __init__(self, case: Case, device: Device, server: ForkServer, shields: Shields, folder: Path) -> None:
+        self.case, self.device, self.server, self.shields, self.folder = case, device, server, shields, folder
+        per_slot = max(1, slot_bytes((*case.inputs, *case.outputs)))
+        self.slots = int(min(MAX_SLOTS, max(2, device.ring_bytes // per_slot)))
+        if case.measure.calls:
+            self.slots = min(self.slots, case.measure.calls[1]) if device.name == "cuda" else min(MAX_SLOTS, case.measure.calls[1])
+        self.batches: list[Batch] = []
+        self.comparisons: list[Comparison] = []
+        self.arms: dict[str, Arm] = {}
+        self.issued: Counter[tuple[int, str, int]] = Counter()
+        """Batches whose gate was opened, by round, arm and calls."""
+        self.sequence = 0
+        self.checked: tuple[int, ...] = ()
+        self.check_seconds = 0.0
+        """What checking one call of both arms took last, s: the oracle's answer and the comparisons."""
+        self.fingerprints: dict[str, set[bytes]] = {arm: set() for arm in ARMS}
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends every process and frees every ring, whatever happened before."""
+        with contextlib.ExitStack() as stack:
+            for arm in self.arms.values():
+                stack.callback(arm.stop)
+            if hasattr(self, "oracle"):
+                stack.callback(self.oracle.stop)
+
+    # Starting
+
+    def start_oracle(self) -> None:
+        """Starts the oracle and has it answer once, before any code of the candidate runs. Raises WorkerFault."""
+        per_slot = slot_bytes((*self.case.inputs, *self.case.outputs))
+        room = max(2, min(self.slots, self.device.ring_bytes // max(1, 2 * per_slot)))
+        self.content = Content(self.case.inputs, self.slots, self.device)
+        self.snapshots = {
+            arm: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for arm in ARMS
+        }
+        self.oracle = Arm("oracle", self.case.reference, self.case, self.device, room)
+        self.oracle.start(self.server, stage(self.folder, "oracle", self.case.reference.source), {})
+        self.oracle.await_ready()
+        self.seed = self.content.draw(2 if self.shields.on("output.fresh_inputs") else self.slots)
+        self.checked = (0, 1)
+        self.answers()
+        self.shields.run("calibrate", self)
+
+    def start_arms(self) -> None:
+        """Starts both workers and waits until they are loaded. Raises BuildError or WorkerFault."""
+        variants = {"baseline": self.case.baseline, "candidate": self.case.optimized}
+        for role, variant in variants.items():
+            staging = stage(self.folder, role, variant.source)
+            arm = Arm(role, variant, self.case, self.device, self.slots)
+            self.arms[role] = arm
+            arm.start(self.server, staging, self.case.protections)
+            for t in self.case.inputs:
+                if t.role == "weight":
+                    arm.views[t.name].copy_(self.content.store[t.name])
+        self.device.synchronize()
+        for arm in self.arms.values():
+            arm.await_ready()
+
+    # One draw: content, and which of its calls will be checked
+
+    def draw(self, calls: int) -> None:
+        """New secret content for the next `calls` calls of either arm, and a secret choice of those that are checked."""
+        self.shields.run("draw", self, calls)
+        room = self.oracle.slots
+        affordable = int(self.case.measure.verify_seconds / self.check_seconds) if self.check_seconds else 2
+        count = min(calls, room, max(2, affordable))
+        self.checked = tuple(sorted(secrets.SystemRandom().sample(range(calls), count)))
+
+    def answers(self) -> dict[str, torch.Tensor]:
+        """The oracle's answers for the checked calls: [checked, *shape] by output."""
+        index = torch.tensor(self.checked, device=self.device.name)
+        count = len(self.checked)
+        for t in self.case.inputs:
+            store = self.content.store[t.name]
+            self.oracle.views[t.name][: 1 if t.role == "weight" else count] = store if t.role == "weight" else store[index]
+        self.device.synchronize()
+        self.sequence += 1
+        self.oracle.answer(self.sequence, count)
+        return {t.name: self.oracle.views[t.name][:count] for t in self.case.outputs}
+
+    # One batch
+
+    def run(self, role: str, calls: int, window: int, gated: bool, round_: int = -1) -> Batch:
+        """Runs a batch of `calls` calls on the present content, over slots chosen at random among the first `window`. Raises WorkerFault, ArmTimeout."""
+        arm = self.arms[role]
+        self.sequence += 1
+        order = tuple(secrets.SystemRandom().sample(range(window), calls))
+        batch = Batch(self.sequence, round_, role, order, gated, seed=self.seed)
+        self.shields.run("before_batch", self, batch)
+        self.device.synchronize()
+        arm.arm(batch.sequence, order, gated)
+        self._reveal(arm, batch)
+        self.issued[round_, role, calls] += 1
+        batch.issued_ns = time.perf_counter_ns()
+        arm.signals.open_gate(batch.sequence)
+        batch.done_ns = arm.await_done(batch.sequence)
+        self.shields.run("at_done", self, batch)
+        batch.drain_ns = self.device.drain(arm.pid)
+        self._snapshot(arm, batch)
+        self.shields.run("after_batch", self, batch)
+        done = arm.finish(batch.sequence)
+        batch.reported_ns = int(done.get("reported_ns", 0))
+        self._keep_worker_evidence(role, done.get("evidence", []))
+        self.batches.append(batch)
+        return batch
+
+    def _reveal(self, arm: Arm, batch: Batch) -> None:
+        """Puts the content where the worker can read it."""
+        slots = self.index(batch.order)
+        for t in self.case.inputs:
+            if t.role != "weight":
+                arm.views[t.name].index_copy_(0, slots, self.content.store[t.name][: batch.calls])
+        self.device.flush()
+        self.device.synchronize()
+
+    def _snapshot(self, arm: Arm, batch: Batch) -> None:
+        """Copies the outputs of the checked calls out of the worker's reach, with the values that stood under the tripwires."""
+        slots = self.index([batch.order[c] for c in self.checked])
+        for t in self.case.outputs:
+            kept = self.snapshots[batch.arm][t.name][: len(self.checked)]
+            torch.index_select(arm.views[t.name], 0, slots, out=kept)
+            if t.name in batch.tripwires:
+                positions, values = batch.tripwires[t.name]
+                flat = bits(kept).view(len(self.checked), -1)
+                flat[:, positions] = values[self.index(self.checked)]
+        self.device.synchronize()
+
+    def verify(self, batches: Sequence[Batch]) -> None:
+        """Compares the latest snapshots of these batches, one an arm, with the oracle's answers."""
+        start = time.perf_counter()
+        answers = self.answers()
+        keep_nan = not self.shields.on("output.finite_values")
+        for batch in batches:
+            found = []
+            for t in self.case.outputs:
+                actual = self.snapshots[batch.arm][t.name][: len(self.checked)]
+                comparison = compare(batch.arm, t, actual, answers[t.name], equal_nan=keep_nan)
+                found.append(comparison)
+                self._recognise(batch, t, actual, comparison)
+            self.comparisons += found
+            self.check_seconds = (time.perf_counter() - start) / len(self.checked)
+            self.shields.run("verify", self, batch, found)
+
+    def _recognise(self, batch: Batch, spec: Tensor, actual: torch.Tensor, comparison: Comparison) -> None:
+        """Notes wrong outputs that the arm has written before, and remembers the new ones."""
+        flat = bits(actual).reshape(len(self.checked), -1)
+        step = max(1, flat.shape[1] // FINGERPRINT)
+        prints = [bytes(row.tobytes()) for row in flat[:, ::step][:, :FINGERPRINT].cpu().numpy()]
+        known = self.fingerprints[batch.arm]
+        batch.stale_calls += tuple(c for c in comparison.wrong_calls if spec.name.encode() + prints[c] in known)
+        known.update(spec.name.encode() + p for p in prints)
+
+    def _keep_worker_evidence(self, role: str, findings: Any) -> None:
+        """Worker evidence is data from an untrusted process: shapes are checked, lengths are cut."""
+        for finding in findings if isinstance(findings, list) else []:
+            if isinstance(finding, list) and len(finding) == 4 and all(isinstance(part, str) for part in finding):
+                protection, status, observed, limit = (part[:400] for part in finding)
+                if self.shields.on(protection) and status in ("pass", "fail", "unavailable", "error"):
+                    self.shields.evidence.append(Evidence(protection, "after_batch", "worker", status, observed, limit, role))
+
+    def refused(self) -> bool:
+        """Whether a protection has refused something already: more rounds would change nothing."""
+        return any(e.status == FAIL for e in self.shields.evidence)
+
+    # What protections ask for
+
+    def index(self, positions: Sequence[int]) -> torch.Tensor:
+        """Positions as an index tensor on the device."""
+        return torch.tensor(list(positions), device=self.device.name)
+
+    def poison_outputs(self, batch: Batch) -> None:
+        """Overwrites all outputs of the worker's ring."""
+        for t in self.case.outputs:
+            poison(self.arms[batch.arm].views[t.name][: max(batch.order) + 1])
+
+    def hide_inputs(self, batch: Batch) -> None:
+        """Overwrites the inputs that the batch will use, until they are revealed."""
+        for t in self.case.inputs:
+            if t.role != "weight":
+                poison(self.arms[batch.arm].views[t.name][: max(batch.order) + 1])
+
+    def lay_tripwires(self, batch: Batch, elements: int) -> None:
+        """Poisons a few secret elements of each output of the batch, keeping what stood there."""
+        slots = self.index(batch.order)[:, None]
+        for t in self.case.outputs:
+            view = self.arms[batch.arm].views[t.name]
+            flat = bits(view).view(view.shape[0], -1)
+            positions = torch.randint(flat.shape[1], (min(elements, flat.shape[1]),), device=flat.device)
+            batch.tripwires[t.name] = positions, flat[slots, positions[None, :]]
+            flat[slots, positions[None, :]] = poison_bits(view.dtype)
+
+    def lost_tripwires(self, batch: Batch) -> int:
+        """Slots in which a tripwire no longer holds its poison."""
+        slots = self.index(batch.order)[:, None]
+        lost = torch.zeros(batch.calls, dtype=torch.bool, device=self.device.name)
+        for name, (positions, _) in batch.tripwires.items():
+            view = self.arms[batch.arm].views[name]
+            flat = bits(view).view(view.shape[0], -1)
+            lost |= (flat[slots, positions[None, :]] != poison_bits(view.dtype)).any(dim=1)
+        return int(lost.sum())

@@ -1,0 +1,298 @@
+"""From a request to a Plan: every comparison with concrete shapes, on the device that is there, or the reason why it cannot run.
+
+Nothing is started, no kernel file is imported and torch is not loaded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aisp_runner import expression, machine, sources
+from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, Variant
+from aisp_runner.config import Request, compose
+from aisp_runner.content import shown
+from aisp_runner.errors import ConfigError, did_you_mean
+from aisp_runner.protect import registry
+from aisp_runner.spec import (
+    TensorSpec,
+    VariantSpec,
+    WorkloadSpec,
+    find_function,
+    load_workload,
+    signature_problem,
+    workload_from_dict,
+)
+
+ITEM_BYTES = {
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1,
+}  # fmt: skip
+"""Bytes an element takes, by dtype."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What a plan must know of a machine."""
+
+    gpus: tuple[dict[str, Any], ...] = ()
+    """Visible GPUs as machine.gpus() tells them: name, capability "9.0", memory_bytes."""
+    why_none: str = ""
+    """Why there is no GPU."""
+    cores: int = 1
+    """CPU cores this process may use."""
+
+
+@cache
+def this_machine() -> World:
+    """The facts of the machine this runs on."""
+    gpus, why = machine.gpus()
+    return World(tuple(gpus), why, len(os.sched_getaffinity(0)))
+
+
+def plan_of(overrides: Sequence[str], config_dirs: Iterable[Path] = (), world: World | None = None) -> Plan:
+    """The plan for a list of overrides, as `aisp-run` makes it of its command line."""
+    return make_plan(compose(overrides, config_dirs), world or this_machine())
+
+
+def make_plan(request: Request, world: World) -> Plan:
+    """The plan for a request on a machine. Raises ConfigError with a line for each problem of the workloads' files."""
+    specs, problems = [], []
+    for file in request.files:
+        try:
+            specs.append(_spec(file, request))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    planner = Planner(request.settings, world)
+    for spec in specs:
+        planner.add(spec)
+    return Plan(tuple(planner.cases), tuple(planner.skips), request.overrides)
+
+
+def _spec(file: Path, request: Request) -> WorkloadSpec:
+    spec = load_workload(file)
+    if request.changed is None or file != request.files[0]:
+        return spec
+    return workload_from_dict(file.stem, request.changed, f"{shown(file)} with workload.* of the command line", file.absolute().parent)
+
+
+class Planner:
+    """Collects cases and skips, workload by workload."""
+
+    def __init__(self, settings: dict[str, Any], world: World) -> None:
+        self.settings, self.world = settings, world
+        self.cases: list[Case] = []
+        self.skips: list[Skip] = []
+        self.limits = Limits(**{key: float(value) for key, value in settings.get("limits", {}).items()})
+        self.protections = registry.select(settings.get("protect", {}))
+        self.candidate = _candidate(settings["candidate"]) if settings.get("candidate") else None
+        self._sources: dict[tuple[Path, tuple[str, ...]], Source] = {}
+
+    def add(self, spec: WorkloadSpec) -> None:
+        """Plan every comparison of a workload: its cases times its variants."""
+        device = self._device(spec)
+        variants = self._variants(spec)
+        reason = self._unmet(spec, device)
+        if not reason and spec.baseline.device not in ("any", device):
+            reason = f"its baseline {spec.baseline.name} needs {spec.baseline.device}"
+        for variant, _ in variants:
+            needs = variant.device if variant.device not in ("any", device) else ""
+            if reason or needs:
+                why = reason or f"it needs {needs}, and this run is on {device}"
+                self.skips.append(Skip(spec.name, variant.name, device, why))
+        if reason:
+            return
+        for axes, held_out in _cases(spec, device):
+            shapes = self._tensors(spec, axes, device)
+            too_large = self._too_large(spec, axes, shapes, device)
+            for variant, source in variants:
+                if variant.device not in ("any", device):
+                    continue
+                if too_large:
+                    self.skips.append(Skip(spec.name, variant.name, device, too_large))
+                else:
+                    self.cases.append(self._case(spec, device, axes, held_out, shapes, self._variant(variant, source)))
+
+    def _device(self, spec: WorkloadSpec) -> str:
+        asked: str = self.settings.get("device", "auto")
+        if asked != "auto":
+            return asked
+        if spec.device != "any":
+            return spec.device
+        return "cuda" if "cuda" in spec.axes and (self.world.gpus or "cpu" not in spec.axes) else "cpu"
+
+    def _unmet(self, spec: WorkloadSpec, device: str) -> str:
+        """Why a workload cannot run on `device` here, or ""."""
+        if spec.device not in ("any", device):
+            return f"the workload needs {spec.device} (environment.device), and this run is on {device}"
+        if device not in spec.axes:
+            return f"it declares no sizes for {device} (axes.{device})"
+        if device == "cpu":
+            wanted = [f"{spec.gpus} GPUs"] if spec.gpus > 1 else []
+            wanted += [f"compute capability {_version(spec.min_capability)}"] if spec.min_capability else []
+            return f"it needs {' and '.join(wanted)}, and this run is on cpu" if wanted else ""
+        gpus = self.world.gpus
+        if not gpus:
+            return f"no CUDA GPU is visible{f': {self.world.why_none}' if self.world.why_none else ''}"
+        if len(gpus) < spec.gpus:
+            return f"{len(gpus)} of {spec.gpus} GPUs asked for are visible{_visible_devices()}"
+        if spec.min_capability:
+            for gpu in gpus[: spec.gpus]:
+                have = gpu.get("capability")
+                if have is None or tuple(int(part) for part in have.split(".")) < spec.min_capability:
+                    return f"{gpu.get('name')} has compute capability {have}, and {_version(spec.min_capability)} is needed"
+        return ""
+
+    def _variants(self, spec: WorkloadSpec) -> list[tuple[VariantSpec, Source]]:
+        """The functions to compare with the baseline, each with its source."""
+        if self.candidate is None:
+            return [(variant, self._source(spec.source, spec.cuda)) for variant in spec.optimized]
+        file, name = self.candidate
+        returns = self.settings.get("candidate_returns", False)
+        problem = signature_problem(find_function(file, name, "candidate"), file, spec, returns)
+        if problem:
+            problem = problem.replace("say `returns: true`", "say candidate_returns=true").replace("leave `returns` out", "say candidate_returns=false")
+            raise ConfigError(f"candidate for {spec.name}: {problem.replace(' or the YAML' + chr(39) + 's inputs and outputs', '')}")
+        return [(VariantSpec(name, returns=returns), self._source(file, ()))]
+
+    def _source(self, file: Path, cuda: tuple[str, ...]) -> Source:
+        if (file, cuda) not in self._sources:
+            self._sources[file, cuda] = sources.describe(file, cuda)
+        return self._sources[file, cuda]
+
+    def _variant(self, variant: VariantSpec, source: Source) -> Variant:
+        return Variant(variant.name, source, variant.name, variant.returns)
+
+    def _tensors(self, spec: WorkloadSpec, axes: dict[str, int], device: str) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Inputs and outputs of a case."""
+        both = []
+        for group, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
+            both.append(tuple(_tensor(tensor, axes, f"{spec.origin}: {group}.{tensor.name}", device) for tensor in tensors))
+        return both[0], both[1]
+
+    def _too_large(self, spec: WorkloadSpec, axes: dict[str, int], tensors: tuple[tuple[Tensor, ...], ...], device: str) -> str:
+        """Why a case's tensors do not fit, or ""."""
+        need = sum(_bytes(tensor) for group in tensors for tensor in group)
+        sizes = ",".join(f"{axis}={size}" for axis, size in axes.items())
+        text = f"one call's tensors take {need / 2**30:.2f} GiB at {sizes}"
+        limit = self.limits.memory_gib * 2**30
+        if device == "cpu" and need > limit:
+            return f"{text}, more than limits.memory_gib={self.limits.memory_gib:g}"
+        memory = self.world.gpus[0].get("memory_bytes") if device == "cuda" else None
+        if memory and 2 * need > memory:
+            return f"{text}; twice that is more than the {memory / 2**30:.0f} GiB of {self.world.gpus[0].get('name')}"
+        return ""
+
+    def _case(
+        self,
+        spec: WorkloadSpec,
+        device: str,
+        axes: dict[str, int],
+        held_out: bool,
+        tensors: tuple[tuple[Tensor, ...], tuple[Tensor, ...]],
+        optimized: Variant,
+    ) -> Case:
+        own, verify = self._source(spec.source, spec.cuda), self.settings.get("verify", {})
+        return Case(
+            workload=spec.name,
+            question=spec.question,
+            group=spec.chapter or spec.lab,
+            origin=spec.origin,
+            axes=axes,
+            held_out=held_out,
+            device=device,
+            inputs=tensors[0],
+            outputs=tensors[1],
+            reference=self._variant(spec.reference, own),
+            baseline=self._variant(spec.baseline, own),
+            optimized=optimized,
+            claim=spec.claim,
+            threads=self.settings.get("threads") or max(1, self.world.cores - 1),
+            phase=verify.get("phase") or spec.phase,
+            require=verify.get("require") or spec.require,
+            work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
+            work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
+            measure=_measure(self.settings, spec),
+            limits=self.limits,
+            protections=self.protections,
+        )
+
+
+def _candidate(text: str) -> tuple[Path, str]:
+    """The file and function of `candidate=FILE.py::FUNCTION`."""
+    file, colons, name = text.partition("::")
+    path = Path(file).absolute()
+    if not path.is_file():
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
+        raise ConfigError(f"candidate: there is no file '{file}'.{near} Write candidate=path/to/file.py::function.")
+    if not colons or not name:
+        known = ", ".join(sources.defined(path)) or "none"
+        raise ConfigError(f"candidate: '{text}' names no function. Write candidate={file}::FUNCTION. Its functions: {known}.")
+    find_function(path, name, "candidate")
+    return path, name
+
+
+def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]:
+    """Axis values of each case and whether it is held out."""
+    axes = spec.axes[device]
+    declared = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*axes.values())]
+    held_out = [{axis: case[axis] for axis in axes} for case in spec.held_out.get(device, ())]
+    return [(case, False) for case in declared] + [(case, True) for case in held_out]
+
+
+def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> Tensor:
+    shape = []
+    for entry in spec.shape:
+        size = expression.evaluate(entry, axes, f"{where}.shape", device)
+        if size != int(size) or size < 1:
+            at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
+            raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. Use // to divide.")
+        shape.append(int(size))
+    return Tensor(
+        name=spec.name, shape=tuple(shape), dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
+        rtol=spec.rtol, atol=spec.atol, because=spec.because,
+    )  # fmt: skip
+
+
+def _bytes(tensor: Tensor) -> int:
+    total = ITEM_BYTES[tensor.dtype]
+    for size in tensor.shape:
+        total *= size
+    return total
+
+
+def _work(value: str | float | None, axes: dict[str, int], where: str, device: str) -> float | None:
+    if value is None:
+        return None
+    result = float(expression.evaluate(value, axes, where, device))
+    if result < 0:
+        raise ConfigError(f"{where}: '{value}' is {result:g} at {axes}; work is at least 0.")
+    return result
+
+
+def _measure(settings: dict[str, Any], spec: WorkloadSpec) -> Measure:
+    values = dict(settings.get("measure", {}))
+    calls = values.pop("calls", None)
+    if calls is not None and calls[0] >= calls[1]:
+        raise ConfigError(f"measure.calls: {calls} must be (short, long), the first below the second.")
+    whole = ("rounds", "min_rounds")
+    numbers = {key: value if key in whole else float(value) for key, value in values.items()}
+    margin = settings.get("margin") or spec.margin or Measure.margin
+    if numbers.get("min_rounds", 0) > numbers.get("rounds", Measure.rounds):
+        numbers["min_rounds"] = numbers.get("rounds", Measure.rounds)
+    return Measure(**numbers, calls=None if calls is None else (calls[0], calls[1]), margin=float(margin))
+
+
+def _version(capability: tuple[int, int] | None) -> str:
+    return ".".join(str(part) for part in capability or ())
+
+
+def _visible_devices() -> str:
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return "" if chosen is None else f" (CUDA_VISIBLE_DEVICES={chosen})"

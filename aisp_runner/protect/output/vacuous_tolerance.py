@@ -1,0 +1,50 @@
+"""A tolerance that garbage would pass is refused before any candidate runs.
+
+With the oracle's real answers, four guesses are held against the declared tolerance: zeros, the answer scaled by 1.01, the answer to other content, and,
+where float32 or float64 is declared, the answer rounded to half precision. One that passes makes the workload itself invalid. Blind
+spot: an output that truly does not depend on its inputs cannot be told from one that ignores them; the third guess then says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aisp_runner.protect.base import Evidence, Protection
+
+if TYPE_CHECKING:
+    import torch
+
+    from aisp_runner.case import Tensor
+    from aisp_runner.judge import Judge
+
+
+@dataclass(frozen=True)
+class VacuousTolerance(Protection):
+    id = "output.vacuous_tolerance"
+    covers = ("output.approximation_drift", "workload.precision_mismatch")
+    essential = True
+
+    scale: float = 1.01
+    """The scaled guess: an output off by this factor must be refused."""
+
+    def judge_calibrate(self, judge: Judge) -> Evidence:
+        taken = []
+        for spec in judge.case.outputs:
+            first, second = judge.oracle.views[spec.name][0], judge.oracle.views[spec.name][1]
+            taken += [f"{spec.name} takes {guess}" for guess in self.passing(spec, first, second)]
+        limit = "none of zeros, a scaled answer, another answer, half precision"
+        return self.found("calibrate", not taken, "; ".join(taken) or "every guess is refused", limit)
+
+    def passing(self, spec: Tensor, answer: torch.Tensor, other: torch.Tensor) -> list[str]:
+        """Guesses that the tolerance takes for the answer."""
+        import torch
+
+        from aisp_runner.verify import accepts
+
+        guesses = {"all zeros": torch.zeros_like(answer), "the answer to other content": other}
+        if answer.is_floating_point():
+            guesses[f"the answer times {self.scale:g}"] = answer * self.scale
+            if spec.dtype in ("float32", "float64"):
+                guesses["a half-precision answer"] = answer.half().double()
+        return [name for name, guess in guesses.items() if accepts(spec, guess, answer)]

@@ -1,0 +1,44 @@
+"""Nothing may still be running when the worker says it is done.
+
+CUDA: the judge's own small operation right after DONE waits for whatever else the device is doing; an honest run's takes 165 to 260 us, mostly the context
+switch. CPU: the worker's threads may use no CPU time after DONE but what the report takes. The quietest of the candidate's batches is held against the
+baseline's, since noise only lengthens. Blind spot: work shorter than the slack (200 us on a GPU); work in another process of the candidate's on a CPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aisp_runner.protect.base import Evidence, Protection
+
+if TYPE_CHECKING:
+    from aisp_runner.judge import Judge
+
+
+@dataclass(frozen=True)
+class DrainBound(Protection):
+    id = "timing.drain_bound"
+    covers = (
+        "timing.unsynced_streams",
+        "timing.incomplete_async_ops",
+        "cuda.persistent_kernel",
+        "cuda.async_memcpy_incomplete",
+        "location.background_thread",
+    )
+
+    cuda_slack_us: float = 200.0
+    """Above twice the baseline's median drain, us."""
+    cpu_slack_us: float = 1500.0
+    """CPU time above the baseline's median in a window of 3 ms, us."""
+
+    def judge_conclude(self, judge: Judge) -> Evidence:
+        from aisp_runner.statistics import median
+
+        drains = {arm: [b.drain_ns / 1e3 for b in judge.batches if b.arm == arm and b.round >= 0] for arm in judge.arms}
+        cuda = judge.device.name == "cuda"
+        usual = median(drains["baseline"])
+        limit = 2 * usual + self.cuda_slack_us if cuda else usual + self.cpu_slack_us
+        quietest = min(drains["candidate"])
+        what = "the judge's next operation took" if cuda else "CPU time used within 3 ms of DONE:"
+        return self.found("conclude", quietest <= limit, f"{what} {quietest:.0f} us or more", f"{limit:.0f} us", "candidate")

@@ -1,0 +1,236 @@
+"""Records: what was measured and concluded about one case, one line of records.jsonl each.
+
+The layout and the meaning of every key are in schemas/record.schema.json. This module imports neither torch nor Hydra, and does
+without jsonschema where a machine lacks it.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aisp_runner.content import content_root
+from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.statistics import Pair, estimate
+
+FILE = "records.jsonl"
+"""Name of the records in a run's folder."""
+
+TOLERANCE = 0.001
+"""How far, as a fraction, a claimed number may lie from what its own samples give: room for rounding, no more."""
+
+
+def validate(record: dict[str, Any]) -> None:
+    """Hold a record to schemas/record.schema.json; raises AispError that lists what is wrong with it, at most five things.
+
+    Numbers that are not finite are read as `append` writes them: as text, which the schema allows for errors alone.
+    """
+    wrong = complaints(finite(record), "record")
+    if wrong:
+        raise AispError(f"record of {_title(record)}: {'; '.join(wrong[:5])}. See schemas/record.schema.json.")
+
+
+def append(path: Path | str, record: dict[str, Any]) -> None:
+    """Add one line, which is on the disk when this returns. The record is not checked: what was measured is kept first."""
+    line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(line.encode("utf-8", "backslashreplace"))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path | str) -> list[dict[str, Any]]:
+    """The records of a file, each held to the schema. Raises ConfigError naming the file and the line."""
+    records = []
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a folder that aisp-run wrote.") from None
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(line)
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ConfigError(f"{where}: not a JSON line ({error}). Delete that line to read the rest.") from None
+        wrong = complaints(record, "record")
+        if wrong:
+            raise ConfigError(f"{where}: {'; '.join(wrong[:5])}. It was written by another version, or edited by hand.")
+        records.append(record)
+    return records
+
+
+def recompute(record: dict[str, Any]) -> list[str]:
+    """Contradictions inside one record: what it concludes held against its own samples and evidence. Empty when it agrees.
+
+    Blind to a record whose samples were invented to match: it says that a record agrees with itself, not that it is true.
+    """
+    return [*_status_contradictions(record), *_sample_contradictions(record), *_speedup_contradictions(record)]
+
+
+def finite(value: Any) -> Any:
+    """The same value with NaN and infinities as the words "NaN", "Infinity" and "-Infinity", which JSON can carry."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, dict):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+def complaints(document: Any, name: str) -> list[str]:
+    """What schemas/<name>.schema.json has against a document, each as "place: what".
+
+    Without jsonschema, missing and unknown keys at the top are all that is seen.
+    """
+    schema = _schema(name)
+    if not isinstance(document, dict):
+        return [f"{document!r:.40} is not a mapping"]
+    properties = schema.get("properties", {})
+    found = [f"{key}: missing" for key in schema.get("required", ()) if key not in document]
+    found += [f"{key}: unknown key.{did_you_mean(key, properties)}" for key in document if key not in properties]
+    try:
+        import jsonschema
+    except ImportError:
+        return found
+    errors = jsonschema.Draft7Validator(schema).iter_errors(document)
+    follows = ("then", "else")  # what follows from the status is said last: the status itself may be what is wrong
+    for error in sorted(errors, key=lambda e: (e.absolute_schema_path[0] in follows, [str(p) for p in e.absolute_path])):
+        if error.absolute_path or error.validator not in ("required", "additionalProperties"):
+            found.append(f"{_place(error.absolute_path)}: {error.message[:200]}")
+    return found
+
+
+@functools.cache
+def _schema(name: str) -> dict[str, Any]:
+    """A schema with the schemas it refers to in place."""
+    path = content_root() / "schemas" / f"{name}.schema.json"
+    try:
+        schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise AispError(f"schemas/{name}.schema.json: {error.strerror}. Install aisp-run again.") from None
+    return _inlined(schema, path.parent)
+
+
+def _inlined(node: Any, folder: Path) -> Any:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            target = json.loads((folder / node["$ref"]).read_text("utf-8"))
+            return _inlined({k: v for k, v in target.items() if not k.startswith("$")}, folder)
+        return {k: _inlined(v, folder) for k, v in node.items()}
+    return [_inlined(v, folder) for v in node] if isinstance(node, list) else node
+
+
+def _place(path: Iterable[str | int]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.lstrip(".") or "record"
+
+
+def _title(record: dict[str, Any]) -> str:
+    return f"{record.get('workload', '?')} / {record.get('variant', '?')}"
+
+
+def _status_contradictions(record: dict[str, Any]) -> list[str]:
+    status, reasons = record["status"], record["reasons"]
+    found = []
+    for key in ("speedup", "outcome"):
+        if (record[key] is not None) != (status == "VALID"):
+            found.append(f"{key} is {'absent' if record[key] is None else 'present'} although the status is {status}")
+    if status == "VALID" and reasons:
+        found.append(f"the status is VALID although there are reasons against it: {', '.join(reasons)}")
+    if status in ("INVALID", "INCONCLUSIVE") and not reasons:
+        found.append(f"the status is {status} without a reason")
+    failed = {e["protection"] for e in record["evidence"] if e["status"] == "fail" and e["witness"] == "judge"}
+    if status == "VALID" and failed:
+        found.append(f"the status is VALID although the judge saw these fail: {', '.join(sorted(failed))}")
+    if status == "INVALID":
+        seen = {e["protection"] for e in record["evidence"] if e["status"] == "fail"}
+        found += [f"{reason} is a reason, and no evidence of it failed" for reason in reasons if reason not in seen]
+    for name, error in record["errors"].items():
+        if error.get("outputs_checked", 0) > error.get("outputs_total", math.inf):
+            found.append(f"errors.{name}: {error['outputs_checked']} outputs were checked of {error['outputs_total']}")
+    return found
+
+
+def _sample_contradictions(record: dict[str, Any]) -> list[str]:
+    clock, samples = record["clock"] or {}, record["samples"]
+    found = []
+    for i, s in enumerate(samples):
+        if s["issued_ns"] > s["done_ns"]:
+            found.append(f"samples[{i}]: done before it was issued")
+        if s["round"] >= 0 and clock.get("calls") and s["calls"] not in clock["calls"]:
+            found.append(f"samples[{i}]: a batch of {s['calls']} calls, and clock.calls is {clock['calls']}")
+    if record["status"] != "VALID":
+        return found
+    if not samples:
+        found.append("the status is VALID without a sample")
+    rounds: dict[int, dict[str, list[int]]] = {}
+    for s in (s for s in samples if s["round"] >= 0):
+        rounds.setdefault(s["round"], {"baseline": [], "candidate": []})[s["arm"]].append(s["calls"])
+    for number, arms in sorted(rounds.items()):
+        if sorted(arms["baseline"]) != sorted(arms["candidate"]):
+            ran = f"baseline {arms['baseline']}, candidate {arms['candidate']}"
+            found.append(f"round {number}: the two arms did not run the same batches (calls: {ran})")
+    return found
+
+
+def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
+    speedup = record["speedup"]
+    if speedup is None:
+        return []
+    found = []
+    low, value, high, margin = (speedup[key] for key in ("low", "value", "high", "margin"))
+    if not low <= value <= high:
+        found.append(f"speedup.value {value:.4g} is outside its own interval [{low:.4g}, {high:.4g}]")
+    inside = low >= 1 - margin - 1e-9 and high <= 1 / (1 - min(margin, 0.99)) + 1e-9
+    agrees = {"FASTER": low > 1, "SLOWER": high < 1, "SAME": inside, "UNDECIDED": True}
+    if not agrees[record["outcome"]]:
+        interval = f"an interval of [{low:.4g}, {high:.4g}] and a margin of {margin:g}"
+        found.append(f"the outcome is {record['outcome']} with {interval}")
+    return found + _estimate_contradictions(record)
+
+
+def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
+    """The claimed numbers against the estimator run again on the raw samples; unprotected, each arm's own slope will do."""
+    clock, pairs = record["clock"] or {}, _pairs(record)
+    if not pairs:
+        return ["there is no round with a short and a long batch of each arm that the speed-up could come from"]
+    claims = {f"speedup.{key}": record["speedup"][key] for key in ("value", "low", "high")}
+    claims |= {f"clock.{key}": clock.get(key) for key in ("baseline_us", "candidate_us")}
+    found: list[list[str]] = []
+    for sealed in (True, False) if record.get("unprotected") else (True,):
+        e = estimate(pairs, (clock["calls"][0], clock["calls"][1]), sealed)
+        if e.speedup is None:
+            found.append(["the samples give a time a call that is not positive, so no speed-up"])
+            continue
+        again = (e.speedup.value, e.speedup.low, e.speedup.high, e.baseline_ns / 1000, e.candidate_ns / 1000)
+        found.append(
+            [
+                f"{name} is {claim:.6g}, and the samples give {value:.6g}"
+                for (name, claim), value in zip(claims.items(), again, strict=True)
+                if isinstance(claim, int | float) and not math.isclose(claim, value, rel_tol=TOLERANCE)
+            ]
+        )
+    return min(found, key=len)
+
+
+def _pairs(record: dict[str, Any]) -> list[Pair]:
+    """The rounds in which each arm ran one short and one long batch; warm-up (round -1) is left out."""
+    calls = (record["clock"] or {}).get("calls") or []
+    if len(calls) != 2:
+        return []
+    rounds: dict[int, dict[tuple[str, int], float]] = {}
+    for s in record["samples"]:
+        if s["round"] >= 0:
+            rounds.setdefault(s["round"], {})[s["arm"], s["calls"]] = float(s["done_ns"] - s["issued_ns"])
+    wanted = [(arm, n) for arm in ("baseline", "candidate") for n in calls]
+    return [Pair(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)]

@@ -1,0 +1,111 @@
+"""From paired batches to a speed-up with an interval. Pure functions of lists."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A median with a distribution-free interval."""
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    """What the interval really covers: at least the asked confidence, unless there are too few values for it."""
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the two middle ones. Raises ValueError for no values."""
+    ordered = sorted(values)
+    if not ordered:
+        raise ValueError("no values to take a median of")
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+@cache
+def sign_rank(count: int, confidence: float = CONFIDENCE) -> tuple[int, float]:
+    """The largest k for which the k-th smallest and k-th largest of `count` values enclose the median with `confidence`, and what they cover.
+
+    Method: the number of values below the true median is binomial(count, 1/2) (the sign test's interval). Where even the extremes cover
+    less than asked (under 6 values for 95 %), k is 1 and the coverage says so.
+    """
+    tail, k = 0.5**count, 1
+    while k < count // 2:
+        wider = tail + math.comb(count, k) * 0.5**count
+        if 1 - 2 * wider < confidence:
+            break
+        tail, k = wider, k + 1
+    return k, 1 - 2 * tail
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """Median and its interval at `CONFIDENCE`."""
+    k, covered = sign_rank(len(values))
+    ordered = sorted(values)
+    return Interval(median(values), ordered[k - 1], ordered[-k], covered)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One round: time of a short and a long batch of each arm, ns, on the same content."""
+
+    baseline_short_ns: float
+    baseline_long_ns: float
+    candidate_short_ns: float
+    candidate_long_ns: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the judge's clock says of a case."""
+
+    log_ratios: tuple[float, ...]
+    """ln(baseline / candidate) of each round; NaN where a time was not positive."""
+    speedup: Interval | None
+    """None where the clock cannot tell: a time a call was not positive."""
+    naive: float
+    """The speed-up by each arm's own slope: what a harness would say that trusts the candidate's short batches."""
+    handshake_ns: float
+    """What a batch costs beyond its calls, found with the baseline's short and long batches."""
+    baseline_ns: float
+    candidate_ns: float
+    """Median time a call."""
+
+
+def estimate(pairs: Sequence[Pair], calls: tuple[int, int], sealed: bool = True) -> Estimate:
+    """The speed-up over all rounds.
+
+    Baseline: slope between its short and long batches, so that gate and done cost nothing. Candidate: its long batch less the *baseline's* handshake, so
+    that a candidate that pads its short batches gains nothing (docs/sealed-clock.md). `sealed=False` trusts the candidate's own slope.
+    """
+    short, long = calls
+    slopes = [(p.baseline_long_ns - p.baseline_short_ns) / (long - short) for p in pairs]
+    handshake = max(0.0, median([p.baseline_long_ns - long * s for p, s in zip(pairs, slopes, strict=True)]))
+    own = [(p.candidate_long_ns - p.candidate_short_ns) / (long - short) for p in pairs]
+    baselines = [(p.baseline_long_ns - handshake) / long for p in pairs] if sealed else slopes
+    candidates = [(p.candidate_long_ns - handshake) / long for p in pairs] if sealed else own
+    ratios = tuple(math.log(b / c) if b > 0 and c > 0 else math.nan for b, c in zip(baselines, candidates, strict=True))
+    good = [r for r in ratios if not math.isnan(r)]
+    speedup = None
+    if len(good) == len(ratios):
+        i = median_interval(ratios)
+        speedup = Interval(math.exp(i.value), math.exp(i.low), math.exp(i.high), i.confidence)
+    baseline_ns, own_ns = median(slopes), median(own)
+    naive = baseline_ns / own_ns if own_ns > 0 else math.inf
+    return Estimate(ratios, speedup, naive, handshake, median(baselines), median(candidates))
+
+
+def half_width(ratios: Sequence[float]) -> float:
+    """Half the width of the interval of the median of ln ratios; infinite under 6 rounds or with a NaN among them."""
+    if len(ratios) < 6 or any(math.isnan(r) for r in ratios):
+        return math.inf
+    i = median_interval(ratios)
+    return (i.high - i.low) / 2

@@ -1,0 +1,105 @@
+"""From evidence and times to a verdict; the only place a status, an outcome or an exit code is decided.
+
+May it be believed? VALID, INVALID (a protection refused it), INCONCLUSIVE (a protection could not do its work), ERROR (it did not run to its end).
+Is it faster? FASTER, SAME, SLOWER or UNDECIDED, asked of VALID only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aisp_runner.errors import AispError, WorkerFault
+from aisp_runner.protect.base import ERROR, FAIL, UNAVAILABLE, Evidence
+from aisp_runner.statistics import Interval
+
+PASSED, INTERNAL, USAGE, FAILED, UNCERTAIN, NOTHING = 0, 1, 2, 3, 4, 5
+"""Exit codes."""
+
+TELLING = (
+    "evaluation.frozen_plan",
+    "evaluation.sealed_judge",
+    "output.vacuous_tolerance",
+    "timing.trusted_sync",
+    "memory.late_writes",
+    "timing.drain_bound",
+    "timing.wall_clock_bound",
+    "output.fresh_inputs",
+    "output.output_signature",
+    "output.poisoned_outputs",
+    "output.finite_values",
+)
+"""Protections whose finding explains the others', most telling first; the rest follow in the order of their ids."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """status: VALID, INVALID, INCONCLUSIVE or ERROR. reasons: protection ids (or worker.<kind>), most telling first."""
+
+    status: str
+    reasons: tuple[str, ...] = ()
+    message: str = ""
+
+
+def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str) -> Verdict:
+    """What the evidence amounts to. A finding against a candidate outweighs the fault it ended with; silence is never a pass."""
+    failed = _by_reason(evidence, FAIL)
+    if failed:
+        first = next(iter(failed.values()))
+        side = "the baseline, not the candidate: " if all(e.arm == "baseline" for e in failed.values()) else ""
+        limit = f" (limit: {first.limit})" if first.limit else ""
+        return Verdict("INVALID", tuple(failed), f"{side}{first.observed}{limit}")
+    if fault is not None:
+        kind = f"worker.{fault.kind}" if isinstance(fault, WorkerFault) else type(fault).__name__
+        return Verdict("ERROR", (kind,), str(fault))
+    broken = _by_reason(evidence, ERROR)
+    if broken:
+        reason, first = next(iter(broken.items()))
+        return Verdict("ERROR", tuple(broken), f"protection {reason} itself failed: {first.observed}")
+    unable = _by_reason(evidence, UNAVAILABLE)
+    if unable and phase == "gate":
+        return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
+    return Verdict("VALID")
+
+
+def _by_reason(evidence: Sequence[Evidence], status: str) -> dict[str, Evidence]:
+    rank = {name: i for i, name in enumerate(TELLING)}
+    found = sorted((e for e in evidence if e.status == status), key=lambda e: (rank.get(e.protection, len(rank)), e.protection))
+    reasons: dict[str, Evidence] = {}
+    for e in found:
+        if e.protection not in reasons or (reasons[e.protection].arm == "baseline" and e.arm == "candidate"):
+            reasons[e.protection] = e
+    return reasons
+
+
+def outcome(speedup: Interval | None, margin: float) -> str:
+    """FASTER, SLOWER or SAME where the whole interval says so against 1 +- margin; UNDECIDED otherwise."""
+    if speedup is None:
+        return "UNDECIDED"
+    if speedup.low > 1 + margin:
+        return "FASTER"
+    if speedup.high < 1 - margin:
+        return "SLOWER"
+    if speedup.low >= 1 - margin and speedup.high <= 1 + margin:
+        return "SAME"
+    return "UNDECIDED"
+
+
+def exit_code(records: Sequence[dict[str, Any]]) -> int:
+    """What the process ends with. Only phase gate fails; what a gate demands of the outcome is `require`."""
+    if not records:
+        return NOTHING
+    codes = {_gate(r) for r in records if r["phase"] == "gate"}
+    return FAILED if FAILED in codes else UNCERTAIN if UNCERTAIN in codes else PASSED
+
+
+def _gate(record: dict[str, Any]) -> int:
+    if record["status"] in ("INVALID", "ERROR"):
+        return FAILED
+    if record["status"] == "INCONCLUSIVE":
+        return UNCERTAIN
+    allowed = {"valid": None, "not_slower": ("FASTER", "SAME"), "faster": ("FASTER",)}[record["require"]]
+    if allowed is None or record["outcome"] in allowed:
+        return PASSED
+    return UNCERTAIN if record["outcome"] == "UNDECIDED" else FAILED

@@ -1,0 +1,103 @@
+"""Whether the outputs of a batch are right: the snapshot taken at DONE against the oracle's float64 answer. Pure functions of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from aisp_runner.case import Tensor
+
+POISON_BYTE, POISON_BYTE_INT = 0xFF, 0xA5
+"""Every byte of a poisoned floating output (a NaN in each format) and of a poisoned integer output."""
+
+CHUNK = 1 << 20
+"""Elements compared at a time on a CPU, where they then stay in its cache; 16 times as many on a GPU."""
+
+_TINY = torch.finfo(torch.float64).tiny
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How one output of one batch compares, over all its checked calls."""
+
+    arm: str
+    output: str
+    calls: int
+    """Checked calls."""
+    elements: int
+    unwritten: int
+    """Elements that still hold the poison they were given before the batch."""
+    nonfinite: int
+    """Elements that are NaN or infinite where the oracle's answer is not."""
+    wrong: int
+    """Elements further from the answer than atol + rtol * |answer|, unwritten and non-finite ones left out."""
+    wrong_calls: tuple[int, ...]
+    """Positions, among the checked calls, with anything wrong at all."""
+    max_abs: float
+    max_rel: float
+    """Largest errors over the finite elements; relative to the answer where that is not zero."""
+
+
+def bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The same memory as integers of the same width."""
+    return tensor.view({1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.dtype.itemsize])
+
+
+def poison_bits(dtype: torch.dtype) -> int:
+    """The value of an element's bits when all its bytes are poison, as a signed integer."""
+    byte = POISON_BYTE if dtype.is_floating_point else POISON_BYTE_INT
+    return int.from_bytes(bytes([byte] * dtype.itemsize), "little", signed=True)
+
+
+def poison(tensor: torch.Tensor) -> None:
+    """Overwrites a tensor, of any dtype, with poison."""
+    bits(tensor).fill_(poison_bits(tensor.dtype))
+
+
+def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor, equal_nan: bool = False) -> Comparison:
+    """actual: [calls, *shape] in the declared dtype. expected: the same shape, float64 (integers: the declared dtype).
+
+    A NaN or infinity is right only where the answer has the very same; with `equal_nan` non-finite elements are not looked at, as harnesses
+    do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|: numpy.allclose.
+    """
+    calls = actual.shape[0]
+    chunk = CHUNK if actual.device.type == "cpu" else 16 * CHUNK
+    step = max(1, chunk // max(1, actual[0].numel()))
+    counts, peaks = [], []
+    for start in range(0, calls, step):
+        part = slice(start, min(start + step, calls))
+        count, peak = _compare_calls(spec, actual[part], expected[part])
+        counts += count
+        peaks.append(peak)
+    if equal_nan:
+        counts = [(0, 0, wrong) for _, _, wrong in counts]
+    unwritten, nonfinite, wrong = (sum(column) for column in zip(*counts, strict=True))
+    wrong_calls = tuple(i for i, count in enumerate(counts) if any(count))
+    max_abs, max_rel = (max(column) for column in zip(*peaks, strict=True))
+    return Comparison(arm, spec.name, calls, actual.numel(), unwritten, nonfinite, wrong, wrong_calls, max_abs, max_rel)
+
+
+def _compare_calls(spec: Tensor, actual: torch.Tensor, expected: torch.Tensor) -> tuple[list[tuple[int, int, int]], tuple[float, float]]:
+    """(unwritten, non-finite, wrong) elements of each call, and the largest absolute and relative error of all of them."""
+    actual, wanted = actual.reshape(actual.shape[0], -1), expected.reshape(expected.shape[0], -1).double()
+    given = actual.double()
+    error, size = (given - wanted).abs_(), wanted.abs()
+    if bool((error <= size * spec.rtol + spec.atol).all()):  # NaN compares false, so all of these are finite and right
+        max_abs, max_rel = torch.stack([error.max(), (error / size.clamp_(min=_TINY)).max()]).tolist()
+        return [(0, 0, 0)] * actual.shape[0], (max_abs, max_rel)
+    held = bits(actual) == poison_bits(actual.dtype)
+    finite = torch.isfinite(given) & torch.isfinite(wanted)
+    error, size = error.masked_fill_(~finite, 0.0), size.masked_fill_(~finite, 0.0)
+    wrong = error > spec.atol + spec.rtol * size
+    odd = ~finite & (given != wanted) & ~(torch.isnan(given) & torch.isnan(wanted))
+    unwritten = held & (wrong | ~finite)
+    counts = torch.stack([unwritten.sum(1), (odd & ~unwritten).sum(1), (wrong & ~unwritten).sum(1)], dim=1)
+    max_abs, max_rel = torch.stack([error.max(), (error / size.clamp_(min=_TINY)).max()]).tolist()
+    return [(u, n, w) for u, n, w in counts.tolist()], (max_abs, max_rel)
+
+
+def accepts(spec: Tensor, guess: torch.Tensor, answer: torch.Tensor) -> bool:
+    """Whether the declared tolerance would take `guess` for `answer`; both in float64 or the output's integer dtype."""
+    error = (guess.double() - answer.double()).abs()
+    return bool((error <= spec.atol + spec.rtol * answer.double().abs()).all())

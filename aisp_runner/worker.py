@@ -1,0 +1,184 @@
+"""The process that runs a variant, or the oracle that runs the reference: forked from the fork server, told what to do by the judge.
+
+It maps the judge's memory, loads one file, and answers batches. Nothing it says decides a verdict: the judge's clock runs in the judge, and
+the outputs lie in the judge's memory. This is the only module that loads a kernel file.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aisp_runner.device import attach
+from aisp_runner.device.base import Layout, Worksite
+from aisp_runner.protect.registry import worker_shields
+from aisp_runner.wire import JUDGE_WORDS, Channel, ChannelClosed
+
+MESSAGE_CHARS = 2000
+
+
+def main(end: socket.socket) -> int:
+    """Serves one job until the judge closes the channel. Gives the process's exit status."""
+    channel = Channel(end, JUDGE_WORDS)
+    try:
+        job, fds = channel.receive(60.0)
+        torch.set_num_threads(job["threads"])
+        worker = (Oracle if job["role"] == "oracle" else Worker)(channel, job, fds)
+        worker.load()
+        channel.send("ready", sequence=0)
+        while True:
+            worker.batch(channel.receive(None)[0])
+    except ChannelClosed:
+        return 0
+    except BaseException as error:
+        channel.send("fault", message=describe(error))
+        return 1
+
+
+def describe(error: BaseException) -> str:
+    """`ValueError: text (file.py:12 in function)`: the innermost place in candidate code, then the error, in at most 2000 characters."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
+    own = [f for f in frames if f.filename.startswith(os.getcwd())]
+    if own:
+        place = f" ({Path(own[-1].filename).name}:{own[-1].lineno} in {own[-1].name})"
+    return f"{type(error).__name__}: {error}"[:MESSAGE_CHARS] + place
+
+
+def load_function(path: str, name: str) -> Callable[..., Any]:
+    """The function `name` of the file at `path`; its siblings can be imported by name."""
+    sys.path.insert(0, str(Path(path).parent))
+    spec = importlib.util.spec_from_file_location(f"candidate_{Path(path).stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    function = getattr(module, name)
+    if not callable(function):
+        raise TypeError(f"{name} in {Path(path).name} is not a function")
+    return function  # type: ignore[no-any-return]
+
+
+class Worker:
+    """Runs a variant over slots."""
+
+    def __init__(self, channel: Channel, job: dict[str, Any], fds: list[int]) -> None:
+        self.channel = channel
+        self.job = job
+        self.site: Worksite = attach(job["device"], fds[0])
+        memory = self.site.map(job["memory"], fds[1] if len(fds) > 1 else None)
+        self.views = Layout.from_json(job["layout"]).views(memory)
+        self.shields = worker_shields(job["protections"])
+        self.finish: Callable[[], None] = self._late_bound_synchronize
+        self.shields.run("boot", self)
+        self.signature: set[str] = set()
+        self.arguments: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
+
+    def load(self) -> None:
+        """Imports the candidate's file."""
+        self.function = load_function(self.job["source"], self.job["function"])
+
+    def slot(self, index: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Inputs and outputs of a slot; the same objects every time."""
+        if index not in self.arguments:
+            inputs, outputs = (
+                [self.views[n][min(index, self.views[n].shape[0] - 1)] for n in self.job[kind]] for kind in ("inputs", "outputs")
+            )
+            self.arguments[index] = inputs, outputs
+        return self.arguments[index]
+
+    def batch(self, message: dict[str, Any]) -> None:
+        """Runs the calls of one batch, behind the gate or after it, and answers `done`."""
+        sequence, gated = message["sequence"], message["gated"]
+        slots = [self.slot(i) for i in message["order"]]
+        call = self.call_returning if self.job["returns"] else self.call_writing
+        gc.collect()
+        gc.disable()
+        if gated:
+            self.site.arm_gate(sequence)
+            for inputs, outputs in slots:
+                call(inputs, outputs)
+            self.site.enqueue_done(sequence)
+            self.channel.send("ready", sequence=sequence)
+            start = time.perf_counter_ns()
+            self.finish()
+        else:
+            self.channel.send("ready", sequence=sequence)
+            self.site.wait_gate(sequence)
+            start = time.perf_counter_ns()
+            for inputs, outputs in slots:
+                call(inputs, outputs)
+            self.finish()
+            self.site.signal_done(sequence)
+        reported = time.perf_counter_ns() - start
+        gc.enable()
+        for index, (_, outputs) in zip(message["order"], slots, strict=True):
+            self._census(index, outputs)
+        findings = [[e.protection, e.status, e.observed, e.limit] for e in self.shields.run("after_batch", self)]
+        self.channel.send("done", sequence=sequence, reported_ns=reported, evidence=findings)
+
+    def call_writing(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        self.function(*inputs, *outputs)
+
+    def call_returning(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+        """Calls a function that returns its outputs and copies them into the judge's memory."""
+        result = self.function(*inputs)
+        results: Sequence[torch.Tensor] = result if isinstance(result, tuple | list) else (result,)
+        if len(results) != len(outputs):
+            raise TypeError(f"{self.job['function']} returned {len(results)} values; the workload has {len(outputs)} outputs")
+        for name, given, wanted in zip(self.job["outputs"], results, outputs, strict=True):
+            if type(given) is not torch.Tensor or given.dtype != wanted.dtype or given.shape != wanted.shape:
+                self.signature.add(f"{name} is {_form(given)} instead of {_form(wanted)}")
+            wanted.copy_(given)
+
+    def _census(self, index: int, outputs: list[torch.Tensor]) -> None:
+        """Notes an output whose tensor no longer is the judge's memory: resized, rebound or retyped."""
+        for name, held in zip(self.job["outputs"], outputs, strict=True):
+            wanted = self.views[name][index]
+            if held.data_ptr() != wanted.data_ptr() or held.dtype != wanted.dtype or held.shape != wanted.shape:
+                self.signature.add(f"{name} became {_form(held)} instead of {_form(wanted)}")
+
+    def _late_bound_synchronize(self) -> None:
+        """How a harness without `timing.trusted_sync` waits: by whatever torch.cuda.synchronize is by now."""
+        if self.job["device"] == "cuda":
+            torch.cuda.synchronize()
+
+
+class Oracle(Worker):
+    """Runs the reference in float64 into memory that no candidate's process maps."""
+
+    def batch(self, message: dict[str, Any]) -> None:
+        """Answers slots 0 to n - 1."""
+        start = time.perf_counter_ns()
+        for index in message["order"]:
+            inputs, outputs = self.slot(index)
+            with torch.no_grad():
+                result = self.function(*(t.double() if t.is_floating_point() else t for t in inputs))
+            results = result if isinstance(result, tuple | list) else (result,)
+            if len(results) != len(outputs):
+                raise TypeError(f"reference returned {len(results)} values; the workload has {len(outputs)} outputs")
+            for name, given, wanted in zip(self.job["outputs"], results, outputs, strict=True):
+                if given.shape != wanted.shape:
+                    raise TypeError(f"reference: {name} is {_form(given)}, the workload declares {_form(wanted)}")
+                wanted.copy_(given)
+        self.finish()
+        elapsed = time.perf_counter_ns() - start
+        self.channel.send("done", sequence=message["sequence"], reported_ns=elapsed, evidence=[])
+
+
+def _form(value: object) -> str:
+    if isinstance(value, torch.Tensor):
+        subclass = "" if type(value) is torch.Tensor else f" ({type(value).__name__})"
+        return f"{str(value.dtype).removeprefix('torch.')} {json.dumps(list(value.shape))}{subclass}"
+    return f"a {type(value).__name__}"

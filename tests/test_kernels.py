@@ -1,0 +1,356 @@
+"""Every workload's kernels against their reference, on the CPU: content, tolerances, parameters, and each Triton kernel.
+
+Run as a program it is its own child: `interpret` runs the Triton kernels in the interpreter (which must be chosen before
+triton is imported), `compile` builds them for two GPU architectures. Each prints one JSON object, by kernel, of "" or what
+went wrong.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from aisp_runner.expression import evaluate
+
+ROOT = Path(__file__).resolve().parents[1]
+WORKLOADS = {path.stem: path for path in sorted((ROOT / "conf" / "workload").glob("*.yaml"))}
+
+
+@dataclass(frozen=True)
+class TritonKernel:
+    """How to call a Triton kernel on CPU tensors in the interpreter, and how to compile it."""
+
+    workload: str
+    axes: dict[str, int]
+    function: str
+    signature: dict[str, str]
+    constants: dict[str, Any]
+    arguments: dict[str, Any]
+    """Further arguments of `function`, after the workload's tensors."""
+
+
+def _kernel(
+    workload: str, function: str, axes: dict[str, int], types: str, constants: dict[str, Any], **arguments: Any
+) -> TritonKernel:
+    """types: "name:type" words in the order of the kernel's parameters; the constants come last."""
+    signature = dict(word.split(":") for word in types.split()) | dict.fromkeys(constants, "constexpr")
+    return TritonKernel(workload, axes, function, signature, constants, arguments)
+
+
+_RAGGED = "x_ptr:*fp32 length_ptr:*i32 y_ptr:*fp32"
+TRITON = {
+    "row_normalize.py:normalize_kernel": [
+        _kernel(
+            "ch01_row_normalize",
+            "triton_rows",
+            {"rows": 5, "columns": 300},
+            "x_ptr:*fp32 y_ptr:*fp32 columns:i32 epsilon:fp32",
+            {"BLOCK": 4096},
+        )
+    ],
+    "vector_add.py:add_kernel": [
+        _kernel("ch06_vector_add", "triton_add", {"n": 3000}, "a_ptr:*fp32 b_ptr:*fp32 c_ptr:*fp32 n:i32", {"BLOCK": 1024})
+    ],
+    "branchless.py:select_kernel": [
+        _kernel("ch06_branchless", "triton_select", {"n": 3000}, "x_ptr:*fp32 y_ptr:*fp32 n:i32", {"BLOCK": 1024})
+    ],
+    "kernel_launches.py:euler_kernel": [
+        _kernel(
+            "ch12_kernel_launches",
+            "triton_fused",
+            {"n": 1000},
+            "x_ptr:*fp32 y_ptr:*fp32 n:i32 dt:fp32",
+            {"STEPS": 16, "BLOCK": 256},
+        )
+    ],
+    "kernel_fusion.py:fused_kernel": [
+        _kernel(
+            "ch12_kernel_fusion",
+            "triton_fused",
+            {"rows": 3, "columns": 1500},
+            "x_ptr:*fp32 bias_ptr:*fp32 residual_ptr:*fp32 y_ptr:*fp32 columns:i32 scale:fp32",
+            {"BLOCK": 1024},
+        )
+    ],
+    "work_queue.py:static_kernel": [
+        _kernel(
+            "ch12_work_queue",
+            "launch_static",
+            {"rows": 7, "columns": 32768},
+            f"{_RAGGED} rows:i32 columns:i32 share:i32",
+            {"CYCLIC": is_cyclic, "BLOCK": 1024},
+            programs=programs,
+            cyclic=is_cyclic,
+        )
+        for is_cyclic, programs in ((False, 3), (True, 3), (False, 7))
+    ],
+    "work_queue.py:queue_kernel": [
+        _kernel(
+            "ch12_work_queue",
+            "launch_queue",
+            {"rows": 7, "columns": 32768},
+            f"{_RAGGED} counter_ptr:*i32 rows:i32 columns:i32",
+            {"BLOCK": 1024},
+            programs=3,
+        )
+    ],
+}
+
+
+@functools.cache
+def declared(name: str) -> dict[str, Any]:
+    """A workload's YAML as plain values."""
+    return OmegaConf.to_container(OmegaConf.load(WORKLOADS[name]))  # type: ignore[return-value]
+
+
+@functools.cache
+def module(source: str) -> ModuleType:
+    """A kernel file, loaded by path as the worker does, with its folder on the path for siblings."""
+    path = ROOT / source
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(f"kernel_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def variants(name: str) -> list[dict[str, Any]]:
+    """Baseline and optimized variants, each as {name, device, returns}."""
+    workload = declared(name)
+    optimized = workload["optimized"] if isinstance(workload["optimized"], list) else [workload["optimized"]]
+    named = [v if isinstance(v, dict) else {"name": v} for v in [workload["baseline"], *optimized]]
+    return [{"device": "any", "returns": workload.get("returns", False)} | v for v in named]
+
+
+def small_axes(name: str) -> dict[str, int]:
+    """The first CPU case; for a workload without one, the first CUDA case cut to 512 an axis."""
+    axes = declared(name)["axes"]
+    if "cpu" in axes:
+        return {axis: values[0] for axis, values in axes["cpu"].items()}
+    return {axis: min(512, values[0]) for axis, values in axes["cuda"].items()}
+
+
+def extents(tensor: dict[str, Any], axes: dict[str, int]) -> list[int]:
+    """A declared shape with the axes' values put in."""
+    return [int(evaluate(extent, axes, "shape")) for extent in tensor["shape"]]
+
+
+def drawn(tensor: dict[str, Any], axes: dict[str, int], generator: torch.Generator) -> torch.Tensor:
+    """Content of an input."""
+    shape = extents(tensor, axes)
+    low, high = float(tensor.get("low", 0.0)), float(tensor.get("high", 1.0))
+    unit = torch.rand(shape, generator=generator, dtype=torch.float64)
+    content = {
+        "normal": lambda: torch.randn(shape, generator=generator, dtype=torch.float64),
+        "uniform": lambda: unit * (high - low) + low,
+        "integers": lambda: (unit * (high - low) + low).floor(),
+        "log_uniform": lambda: low * torch.exp(unit * math.log(high / low)) if low > 0 else unit,
+    }[tensor.get("init", "normal")]()
+    return content.to(getattr(torch, tensor["dtype"]))
+
+
+def content(name: str, axes: dict[str, int], seed: int) -> list[torch.Tensor]:
+    """Fresh inputs of a workload."""
+    generator = torch.Generator().manual_seed(seed)
+    return [drawn(tensor, axes, generator) for tensor in declared(name)["inputs"].values()]
+
+
+def poisoned(name: str, axes: dict[str, int]) -> list[torch.Tensor]:
+    """Outputs as the runner hands them over: nothing in them is an answer."""
+    made = []
+    for tensor in declared(name)["outputs"].values():
+        dtype = getattr(torch, tensor["dtype"])
+        made.append(torch.full(extents(tensor, axes), math.nan if dtype.is_floating_point else torch.iinfo(dtype).max, dtype=dtype))
+    return made
+
+
+def expected(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The reference's answer, from inputs in float64."""
+    wide = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
+    answer = module(declared(name)["source"]).reference(*wide)
+    return list(answer) if isinstance(answer, tuple) else [answer]
+
+
+def is_right(actual: torch.Tensor, answer: torch.Tensor, tensor: dict[str, Any]) -> bool:
+    """Whether every element lies within the declared tolerance; a NaN does not."""
+    bound = tensor.get("atol", 0.0) + tensor.get("rtol", 0.0) * answer.double().abs()
+    return actual.shape == answer.shape and bool(((actual.double() - answer.double()).abs() <= bound).all())
+
+
+def complaint(name: str, axes: dict[str, int], call: Callable[..., Any], returns: bool = False) -> str:
+    """"" when `call` is right on two lots of fresh content, leaving its inputs as they were; else what is wrong."""
+    for seed in (11, 12):
+        inputs, outputs = content(name, axes, seed), poisoned(name, axes)
+        given = [x.clone() for x in inputs]
+        if returns:
+            answer = call(*inputs)
+            outputs = list(answer) if isinstance(answer, tuple) else [answer]
+        else:
+            call(*inputs, *outputs)
+        if any(not torch.equal(before, after) for before, after in zip(given, inputs, strict=True)):
+            return f"seed {seed}: an input was changed"
+        tensors = declared(name)["outputs"].items()
+        for (output, tensor), actual, answer in zip(tensors, outputs, expected(name, inputs), strict=True):
+            if not is_right(actual, answer, tensor):
+                worst = (actual.double() - answer.double()).abs().max().item()
+                return f"seed {seed}: {output} is off by up to {worst:.3g}"
+    return ""
+
+
+RUNNABLE = [
+    (name, variant["name"], variant["returns"])
+    for name in WORKLOADS
+    for variant in variants(name)
+    if "cpu" in declared(name)["axes"] and variant["device"] != "cuda"
+]
+
+
+@pytest.mark.parametrize(("name", "variant", "returns"), RUNNABLE, ids=[f"{n}-{v}" for n, v, _ in RUNNABLE])
+def test_variant_gives_the_references_answer(name: str, variant: str, returns: bool) -> None:
+    call = getattr(module(declared(name)["source"]), variant)
+    assert complaint(name, small_axes(name), call, returns) == ""
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_parameters_are_the_declared_inputs_then_outputs(name: str) -> None:
+    workload = declared(name)
+    tree = ast.parse((ROOT / workload["source"]).read_text(encoding="utf-8"))
+    functions = {node.name: [a.arg for a in node.args.args] for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert functions["reference"] == list(workload["inputs"])
+    for variant in variants(name):
+        outputs = [] if variant["returns"] else list(workload["outputs"])
+        assert functions[variant["name"]] == [*workload["inputs"], *outputs], variant["name"]
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_references_answer_is_in_float64_and_of_the_declared_shape(name: str) -> None:
+    axes = small_axes(name)
+    for answer, output in zip(expected(name, content(name, axes, 1)), poisoned(name, axes), strict=True):
+        assert answer.shape == output.shape
+        assert answer.dtype == torch.float64 or not output.is_floating_point()
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_tolerance_refuses_what_is_not_an_answer(name: str) -> None:
+    axes = small_axes(name)
+    answers, others = expected(name, content(name, axes, 1)), expected(name, content(name, axes, 2))
+    for (output, tensor), answer, other in zip(declared(name)["outputs"].items(), answers, others, strict=True):
+        wrong = {"zeros": torch.zeros_like(answer), "scaled by 1.01": answer * 1.01, "another seed's": other}
+        if tensor["dtype"] == "float32":
+            wrong["rounded to float16"] = answer.half().double()
+        assert is_right(answer, answer, tensor)
+        accepted = [what for what, values in wrong.items() if is_right(values, answer, tensor)]
+        assert accepted == [], output
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_tolerance_has_a_reason(name: str) -> None:
+    for output, tensor in declared(name)["outputs"].items():
+        assert len(tensor["because"].split()) >= 4, output
+
+
+def test_every_workload_that_names_cuda_axes_only_says_that_it_needs_cuda() -> None:
+    lonely = [name for name in WORKLOADS if "cpu" not in declared(name)["axes"]]
+    assert [name for name in lonely if declared(name)["environment"]["device"] != "cuda"] == []
+
+
+def jit_functions() -> set[str]:
+    """file.py:name of every function under kernels/ decorated with triton.jit."""
+    found = set()
+    for path in sorted((ROOT / "kernels").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any("jit" in ast.unparse(d).split(".") for d in node.decorator_list):
+                found.add(f"{path.relative_to(ROOT / 'kernels')}:{node.name}")
+    return found
+
+
+def test_every_triton_kernel_is_in_the_table() -> None:
+    assert jit_functions() == set(TRITON)
+
+
+def interpret(kernel: TritonKernel) -> str:
+    """Runs a kernel in the interpreter against the reference."""
+    function = getattr(module(declared(kernel.workload)["source"]), kernel.function)
+    return complaint(kernel.workload, kernel.axes, lambda *tensors: function(*tensors, **kernel.arguments))
+
+
+def compiled(key: str, kernel: TritonKernel) -> str:
+    """Compiles a kernel for two architectures."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    function = getattr(module(declared(kernel.workload)["source"]), key.split(":")[1])
+    for capability in (90, 100):
+        source = ASTSource(function, kernel.signature, kernel.constants)
+        if "cubin" not in triton.compile(source, target=GPUTarget("cuda", capability, 32)).asm:
+            return f"no cubin for sm_{capability}"
+    return ""
+
+
+def child(task: str) -> dict[str, str]:
+    """What this file prints when it is run as a program for `task`."""
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), TRITON_DEFAULT_FP_FUSION="1")
+    environment.pop("TRITON_INTERPRET", None)
+    if task == "interpret":
+        environment["TRITON_INTERPRET"] = "1"
+    command = [sys.executable, __file__, task]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> dict[str, str]:
+    pytest.importorskip("triton", reason="the interpreter is a part of triton")
+    return child("interpret")
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, str]:
+    pytest.importorskip("triton", reason="Triton kernels are compiled by triton")
+    return child("compile")
+
+
+@pytest.mark.parametrize("key", TRITON)
+def test_triton_kernel_gives_the_references_answer_in_the_interpreter(key: str, interpreted: dict[str, str]) -> None:
+    assert interpreted[key] == ""
+
+
+@pytest.mark.parametrize("key", TRITON)
+def test_triton_kernel_compiles_for_hopper_and_blackwell(key: str, built: dict[str, str]) -> None:
+    assert built[key] == ""
+
+
+def main(task: str) -> None:
+    answers = {}
+    for key, kernels in TRITON.items():
+        try:
+            found = [interpret(kernel) if task == "interpret" else compiled(key, kernel) for kernel in kernels]
+            answers[key] = "; ".join(text for text in found if text)
+        except Exception:  # whatever the compiler raises is the test's answer
+            answers[key] = traceback.format_exc()[-2000:]
+    sys.stdout.write(json.dumps(answers) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -109,15 +109,20 @@ def _list(parsed: argparse.Namespace) -> int:
 
 def _show(parsed: argparse.Namespace) -> int:
     from aisp_runner import record, report
+    from aisp_runner.case import to_json
+    from aisp_runner.plan_file import load_plan
 
     run_dir = parsed.run_dir or _newest_run()
     if not (run_dir / record.FILE).is_file() and not (run_dir / "plan.json").is_file():
         raise ConfigError(f"{run_dir}: {'no run is in it' if run_dir.is_dir() else 'no such folder'}.{_nearby(run_dir)}")
     records = record.read(run_dir / record.FILE) if (run_dir / record.FILE).is_file() else []
-    skips = _skips(run_dir / "plan.json")
+    plan = load_plan(run_dir / "plan.json", check=False) if (run_dir / "plan.json").is_file() else None
+    skips = plan.skips if plan else ()
     wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
+    if plan and any(r["plan_sha256"] != plan.sha256() for r in records):
+        wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
     if parsed.json:
-        _write_json({"run_dir": str(run_dir), "records": records, "skips": [vars(s) for s in skips], "contradictions": wrong})
+        _write_json({"run_dir": str(run_dir), "records": records, "skips": to_json(skips), "contradictions": wrong})
     elif parsed.markdown:
         sys.stdout.write(report.to_markdown(records, skips))
     else:
@@ -190,18 +195,6 @@ def _nearby(run_dir: Path) -> str:
     names = {str(run) for run in runs}
     newest = f" Newest runs: {', '.join(map(str, runs[:3]))}." if runs else " No run is here yet: aisp-run writes runs/."
     return did_you_mean(str(run_dir), names) + newest
-
-
-def _skips(path: Path) -> list[Any]:
-    from aisp_runner.case import Skip, from_json
-
-    if not path.is_file():
-        return []
-    try:
-        skips = json.loads(path.read_text("utf-8")).get("skips", [])
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, AttributeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a plan ({error}). Remove it to see the records alone.") from None
-    return [from_json(Skip, skip, f"{path}: skips[{i}]") for i, skip in enumerate(skips)]
 
 
 def _write_json(value: Any) -> None:

@@ -18,12 +18,12 @@ from aisp_runner.errors import ProtocolError, WorkerFault
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.wire import WORKER_WORDS, Channel, ChannelClosed
 
-ARM_SECONDS = 3.0
+ARM_SECONDS = 1.0
 """How long calls may take to be enqueued behind a shut gate. A call that waits for the device never returns there."""
 
 
 class ArmTimeout(Exception):
-    """The calls could not be enqueued behind the gate: the variant waits for the device, or enqueues more than the queue holds."""
+    """Calls could not be enqueued behind the gate: the variant waits for the device, or launches more than the queue holds. Says whose."""
 
 
 class Arm:
@@ -80,7 +80,7 @@ class Arm:
             self.signals.open_gate(sequence)
             self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
             self.finish(sequence)
-            raise ArmTimeout from stuck
+            raise ArmTimeout(self._who()) from stuck
         except ProtocolError as bad:
             raise self._fault(bad) from bad
         self._check(message, "ready", sequence)

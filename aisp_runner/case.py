@@ -74,7 +74,7 @@ class Measure:
     """No new round is started after this long, once `min_rounds` are done."""
     half_width: float = 0.005
     """Stop once the interval of ln(speed-up) is at most this wide on either side."""
-    batch_ms: float = 20.0
+    batch_ms: float = 10.0
     """Aimed length of a long batch on a CPU, ms."""
     batch_gpu_ms: float = 2.0
     """Aimed length of a long batch on a GPU, ms."""

@@ -15,9 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from aisp_runner import config
+from aisp_runner import __version__, config, schema
 from aisp_runner.case import Plan
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
@@ -43,9 +41,12 @@ def run(argv: list[str]) -> int:
     try:
         dirs = config_dirs(argv)
         folders = config.config_folders(dirs)
-        if argv in ([], ["-h"], ["--help"]) or set(argv) & {"-h", "--help"} and not has_selection(argv):
+        if not argv or ({"-h", "--help"} & set(argv) and not has_selection(argv)):
             (sys.stdout if argv else sys.stderr).write(usage(folders))
             return 0 if argv else USAGE
+        if argv == ["--version"]:
+            sys.stdout.write(f"aisp-run {__version__}\n")
+            return 0
         return hydra_app(argv, folders)
     except ConfigError as error:
         return refuse(str(error))
@@ -145,7 +146,8 @@ def usage(folders: tuple[Path, ...]) -> str:
     lines = ["usage: aisp-run +workload=NAME | +chapter=TAG | +lab=NAME | +suite=NAME  [SETTING=VALUE ...]", "", SETTINGS, ""]
     for key in ("chapter", "lab"):
         for tag, names in config.tagged(files, key).items():
-            title = next((config.load_yaml(f).get("title", "") for d in folders if (f := d / key / f"{tag}.yaml").is_file()), "")
+            described = [file for folder in folders if (file := folder / key / f"{tag}.yaml").is_file()]
+            title = config.load_yaml(described[0]).get("title", "") if described else ""
             lines.append(f"+{key}={tag}  {title}".rstrip())
             lines += [f"    {name}  {config.load_yaml(files[name]).get('question', '')}".rstrip() for name in names]
     loose = [name for name, file in files.items() if not {"chapter", "lab"} & set(config.load_yaml(file))]
@@ -186,9 +188,10 @@ def misplaced(argv: Sequence[str], folders: tuple[Path, ...], files: dict[str, P
         name = word.removeprefix("+workload=")
         for folder in folders[1:]:
             if name != word and name not in files and (folder / f"{name}.yaml").is_file():
+                place = folder.name
                 raise ConfigError(
-                    f"+workload={name}: {folder.name}/{name}.yaml must lie in {folder.name}/workload/: Hydra looks for workloads there. "
-                    f"Move it to {folder.name}/workload/{name}.yaml; its `source:` may stay relative to {folder.name}/."
+                    f"+workload={name}: {place}/{name}.yaml is not where workloads are looked for. "
+                    f"Move it to {place}/workload/{name}.yaml; its `source:` may stay relative to {place}/."
                 )
 
 
@@ -210,12 +213,12 @@ def explained(error: BaseException, argv: Sequence[str]) -> str:
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and inner not in chain:
         chain.append(inner)
     for link in chain:
-        if isinstance(link, yaml.YAMLError):
+        if config.is_yaml_error(link):
             return config.yaml_problem(link)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return missing_option(str(error.missing_cfg_file), list(error.options or []), argv)
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' cannot be read: {config.first_line(error)}. Write KEY=VALUE, with quotes around a value with spaces."
+        return f"'{error.override}' cannot be read: {config.first_line(error)}. Write KEY=VALUE, and quote a value with spaces."
     if isinstance(error, HydraException | OmegaConfBaseException):
         return refused_override(config.first_line(error), argv)
     return ""
@@ -229,7 +232,7 @@ def missing_option(missing: str, options: list[str], argv: Sequence[str]) -> str
     known = sorted(options or {path.stem for path in (content_root() / "conf" / group).glob("*.yaml")})
     plus = "+" if group in config.SELECTORS else ""
     plural = f"{group.capitalize()}s" if group in config.SELECTORS else "Choices"
-    text = f"{plus}{group}={name}: there is no {group} '{name}'.{did_you_mean(name, known)} {plural}: {', '.join(known)}."
+    text = f"{plus}{group}={name}: there is no {group} '{name}'.{schema.nearest(name, known)} {plural}: {', '.join(known)}."
     if group == "workload" and not config_dirs(argv):
         text += " One of your own needs --config-dir FOLDER, with FOLDER/workload/NAME.yaml."
     return text
@@ -237,13 +240,15 @@ def missing_option(missing: str, options: list[str], argv: Sequence[str]) -> str
 
 def refused_override(message: str, argv: Sequence[str]) -> str:
     """An override that Hydra refuses, with the nearest key that exists."""
-    found = re.search(r"(?:Could not (?:override|append to|delete)|value for argument|delete from config)[^']*'([^'=]+)", message)
+    found = re.search(
+        r"(?:Could not (?:override|append to|delete)|value for argument|delete from config)[^']*'([^'=]+)", message
+    )
     key = found.group(1).lstrip("+~") if found else ""
     word = next((word for word in argv if key and word.lstrip("+~").split("=")[0] == key), key)
     if key in config.SELECTORS and word.startswith(key):
         return f"{word}: write +{word.lstrip('+~')}, with a plus: what to run is added to the settings."
     if "," in word.partition("=")[2] and "mbiguous" in message:
-        return f"{word}: one value is wanted. Write {word.partition('=')[0]}=[A,B] for a list, or add --multirun for a run of each."
+        return f"{word}: one value is wanted. Write {key}=[A,B] for a list, or add --multirun for a run of each."
     if key:
         keys = config.dotted_keys()
         near = did_you_mean(key, keys) or did_you_mean(key, [k for k in keys if k.startswith(key.split(".")[0])])

@@ -1,7 +1,7 @@
-"""Configs as plain values: reading YAML files, and what Hydra composes of them. Only here and in cli.py is Hydra or OmegaConf known.
+"""Configs as plain values: reading YAML files, and what Hydra composes of them. Only this and cli.py know Hydra and OmegaConf.
 
-A request names workloads (+workload=, +chapter=, +lab=, +suite=) and settings. Hydra composes the settings once, with the workload
-merged in when exactly one is named, so that `workload.margin=0.05` works; all other workloads are read from their files.
+A request names workloads (+workload=, +chapter=, +lab=, +suite=) and settings. Hydra composes the settings once, with the
+workload merged in when one is named, so that `workload.margin=0.05` works; all workloads are read from their files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,11 +41,13 @@ class Request:
 def _loaded(path: Path, stamp: int) -> dict[str, Any]:
     try:
         config = OmegaConf.load(path)
-        value = OmegaConf.to_container(config, resolve=False)
-    except yaml.YAMLError as error:
-        raise ConfigError(yaml_problem(error, path)) from None
+        value: Any = OmegaConf.to_container(config, resolve=False)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:
         raise ConfigError(f"{shown(path)}: {first_line(error)}") from None
+    except Exception as error:
+        if is_yaml_error(error):
+            raise ConfigError(yaml_problem(error, path)) from None
+        raise
     if value and not isinstance(value, dict):
         raise ConfigError(f"{shown(path)}: it holds {schema.kind(value)}; a mapping of keys to values is wanted.")
     return dict(value or {})
@@ -63,7 +64,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
 
 
-def yaml_problem(error: yaml.YAMLError, path: Path | None = None) -> str:
+def is_yaml_error(error: BaseException) -> bool:
+    """Whether PyYAML, with which OmegaConf reads files, raised it."""
+    return any(kind.__module__.startswith("yaml.") for kind in type(error).__mro__)
+
+
+def yaml_problem(error: BaseException, path: Path | None = None) -> str:
     """conf/workload/x.yaml: line 3: found duplicate key a. Made of a YAML error, which knows file and line itself."""
     mark, text = getattr(error, "problem_mark", None), getattr(error, "problem", None) or str(error)
     file = shown(path) if path else shown(Path(mark.name)) if mark else "YAML"
@@ -101,8 +107,9 @@ def workload_files(folders: Sequence[Path]) -> dict[str, Path]:
         for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
             relative = file.relative_to(folder)
             if relative in seen:
+                other = shown(seen[relative].parents[len(relative.parts) - 1])
                 raise ConfigError(
-                    f"{relative.as_posix()} is in both {shown(seen[relative].parents[len(relative.parts) - 1])} and {shown(folder)}. "
+                    f"{relative.as_posix()} is in both {other} and {shown(folder)}. "
                     "Names must differ, since only one would be used: rename one of the files."
                 )
             seen[relative] = folder / relative
@@ -120,7 +127,7 @@ def tagged(files: dict[str, Path], key: str) -> dict[str, list[str]]:
 
 
 def offer_tags(files: dict[str, Path], folders: Sequence[Path]) -> None:
-    """Tells Hydra of chapters and labs that workloads name and that have no file of their own, so that +chapter=TAG finds them."""
+    """Tells Hydra of chapters and labs that workloads name and that have no file of their own, so that +chapter=TAG works."""
     from hydra.core.config_store import ConfigStore
 
     for key in ("chapter", "lab"):
@@ -130,7 +137,7 @@ def offer_tags(files: dict[str, Path], folders: Sequence[Path]) -> None:
 
 
 def compose(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> Request:
-    """The request of a list of overrides, as the command line would make it. For programs; cli.py lets Hydra read the command line.
+    """The request of a list of overrides, as the command line would make it. For programs; in cli.py Hydra reads the line.
 
     Raises ConfigError, and Hydra's own exceptions for an override that Hydra refuses.
     """
@@ -150,16 +157,21 @@ def compose(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> Reque
 def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
     """Overrides as Hydra needs them.
 
-    +chapter=ch01,ch06 is a list (unless it is to be swept), +workload=ch06_* is written out, and keys that a file may leave open get the
-    ++ that adds them.
+    +chapter=ch01,ch06 is a list (unless it is to be swept), +workload=ch06_* is written out, and keys that a file may leave
+    open get the ++ that adds them. Raises ConfigError for an override without a key, and a selection that is no name.
     """
     sweep = bool({"-m", "--multirun"} & set(overrides))
     result = []
     for override in overrides:
         key, equals, value = override.partition("=")
         plain = "(" not in value and not sweep
+        if equals and not key.strip("+~ "):
+            raise ConfigError(f"'{override}' cannot be read. Write KEY=VALUE.")
+        if key.lstrip("+") in SELECTORS and (value.lower() in ("", "null", "true", "false") or value.isdigit()):
+            raise ConfigError(f"{override}: a name is wanted, such as {key}=NAME.")
         if key == "+workload" and "*" in value and plain:
-            names = [name for pattern in value.strip("[]").split(",") for name in _matching(pattern.strip(), files, "+workload")]
+            patterns = [pattern.strip() for pattern in value.strip("[]").split(",")]
+            names = [name for pattern in patterns for name in _matching(pattern, files, "+workload")]
             override = f"+workload=[{','.join(dict.fromkeys(names))}]"
         elif key.startswith("+") and key[1:] in SELECTORS and "," in value and "[" not in value and plain:
             override = f"{key}=[{value}]"
@@ -179,7 +191,9 @@ def request(config: DictConfig, overrides: Sequence[str], folders: Sequence[Path
     names = list(dict.fromkeys(select(chosen, files, folders)))
     changes = [o for o in overrides if o.lstrip("+~").startswith("workload.")]
     if changes and len(chosen["workload"]) != 1:
-        raise ConfigError(f"{changes[0].lstrip('+')}: this changes a single workload, chosen by +workload=NAME. Choose one, or edit the YAML files.")
+        raise ConfigError(
+            f"{changes[0].lstrip('+')}: this changes one workload, chosen by +workload=NAME. Choose one, or edit its file."
+        )
     return Request(tuple(files[name] for name in names), settings, merged if changes else None, tuple(overrides))
 
 
@@ -210,7 +224,8 @@ def select(chosen: dict[str, list[str]], files: dict[str, Path], folders: Sequen
 
 def _suite(name: str, files: dict[str, Path], folders: Sequence[Path]) -> list[str]:
     """Names of the workloads in a suite."""
-    file = next((folder / "suite" / f"{name}.yaml" for folder in folders if (folder / "suite" / f"{name}.yaml").is_file()), None)
+    candidates = [folder / "suite" / f"{name}.yaml" for folder in folders]
+    file = next((path for path in candidates if path.is_file()), None)
     if file is None:
         known = sorted({path.stem for folder in folders for path in (folder / "suite").glob("*.yaml")})
         raise ConfigError(f"+suite={name}: there is no such suite.{did_you_mean(name, known)} Suites: {', '.join(known)}.")
@@ -232,7 +247,8 @@ def _matching(pattern: str, files: dict[str, Path], where: str) -> list[str]:
     """Names of the workloads that a name or a pattern with * means."""
     found = [name for name in sorted(files) if fnmatch.fnmatchcase(name, pattern)]
     if not found:
-        raise ConfigError(f"{where}: no workload is called '{pattern}'.{did_you_mean(pattern, files)} Workloads: {', '.join(files)}.")
+        known = ", ".join(sorted(files))
+        raise ConfigError(f"{where}: no workload is called '{pattern}'.{did_you_mean(pattern, files)} Workloads: {known}.")
     return found
 
 

@@ -20,7 +20,7 @@ def content_root() -> Path:
         if (folder / "conf" / "config.yaml").is_file():
             return folder
     raise ConfigError(
-        f"no conf/config.yaml in {package.parent} nor in {package / 'content'}. Install aisp-run again, or run it from a checkout."
+        f"no conf/config.yaml in {package.parent} nor in {package / 'content'}. Install aisp-run again, or use a checkout."
     )
 
 

@@ -140,7 +140,7 @@ def timer_ns() -> tuple[int, float]:
 
 
 def _gpu(seen: list[dict[str, Any]], why: str) -> list[Check]:
-    nvml = importlib.util.find_spec("pynvml") is not None
+    nvml = bool(seen) or importlib.util.find_spec("pynvml") is not None
     checks = [Check("NVML", _version("nvidia-ml-py") if nvml else "not installed", "" if nvml else "pip install nvidia-ml-py")]
     checks += [_nvcc(), _cupti()]
     if not seen:

@@ -115,7 +115,7 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
                         tell("calibrate")
                         trial.schedule = calibrate(judge)
                     with trial.stage("measure"):
-                        trial.pairs = measure(judge, trial.schedule, lambda done, of: tell(f"measure {done}/{of}"))
+                        trial.rounds = measure(judge, trial.schedule, lambda done, of: tell(f"measure {done}/{of}"))
                     shields.run("conclude", judge)
     shields.run("seal", bench, case)
     return trial.record(bench)

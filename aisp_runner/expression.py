@@ -37,7 +37,7 @@ def evaluate(expression: str | Number, axes: Mapping[str, int], where: str, devi
 
     where: the place in a config, for messages ("conf/workload/x.yaml: inputs.a.shape").
     device: named in the message about an undefined axis, since axes are declared per device.
-    Raises ConfigError for anything that is not plain arithmetic, an undefined axis, a division by zero or a value out of bounds.
+    Raises ConfigError for what is not plain arithmetic, an undefined axis, a division by zero or a value out of bounds.
     """
     if isinstance(expression, int | float) and not isinstance(expression, bool):
         return expression
@@ -70,7 +70,7 @@ def _tree(expression: str, where: str) -> ast.expr:
         tree = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ConfigError(
-            f"{where}: '{expression}' is not arithmetic. Write numbers and axis names with + - * / // % ** ( ), such as \"2 * n\"."
+            f"{where}: '{expression}' is not arithmetic. Write numbers, axis names and + - * / // % ** ( ), such as \"2 * n\"."
         ) from None
     for node in ast.walk(tree):
         _check_node(node, expression, where)

@@ -76,14 +76,15 @@ class Judge:
         per_slot = max(1, slot_bytes((*case.inputs, *case.outputs)))
         self.slots = int(min(MAX_SLOTS, max(2, device.ring_bytes // per_slot)))
         if case.measure.calls:
-            self.slots = min(self.slots, case.measure.calls[1]) if device.name == "cuda" else min(MAX_SLOTS, case.measure.calls[1])
+            self.slots = min(self.slots, max(2, case.measure.calls[1]))
         self.batches: list[Batch] = []
         self.comparisons: list[Comparison] = []
         self.arms: dict[str, Arm] = {}
         self.issued: Counter[tuple[int, str, int]] = Counter()
         """Batches whose gate was opened, by round, arm and calls."""
         self.sequence = 0
-        self.checked: tuple[int, ...] = ()
+        self.checked: dict[str, tuple[int, ...]] = {arm: () for arm in ARMS}
+        """Calls of each arm's batch, by their place in it, whose outputs are compared."""
         self.check_seconds = 0.0
         """What checking one call of both arms took last, s: the oracle's answer and the comparisons."""
         self.fingerprints: dict[str, set[bytes]] = {arm: set() for arm in ARMS}
@@ -113,8 +114,7 @@ class Judge:
         self.oracle.start(self.server, stage(self.folder, "oracle", self.case.reference.source), {})
         self.oracle.await_ready()
         self.seed = self.content.draw(2 if self.shields.on("output.fresh_inputs") else self.slots)
-        self.checked = (0, 1)
-        self.answers()
+        self.answers((0, 1))
         self.shields.run("calibrate", self)
 
     def start_arms(self) -> None:
@@ -134,35 +134,42 @@ class Judge:
 
     # One draw: content, and which of its calls will be checked
 
-    def draw(self, calls: int) -> None:
-        """New secret content for the next `calls` calls of either arm, and a secret choice of those that are checked."""
-        self.shields.run("draw", self, calls)
-        room = self.oracle.slots
+    def draw(self, calls: dict[str, int]) -> None:
+        """New secret content for the next batch of each arm, and a secret choice of the calls that are checked."""
+        self.shields.run("draw", self, max(calls.values()))
         affordable = int(self.case.measure.verify_seconds / self.check_seconds) if self.check_seconds else 2
-        count = min(calls, room, max(2, affordable))
-        self.checked = tuple(sorted(secrets.SystemRandom().sample(range(calls), count)))
+        most = min(self.oracle.slots // 2, max(2, affordable))
+        for arm, n in calls.items():
+            self.checked[arm] = tuple(sorted(secrets.SystemRandom().sample(range(n), min(n, most))))
+        if len(set(calls.values())) == 1:
+            self.checked["candidate"] = self.checked["baseline"]
 
-    def answers(self) -> dict[str, torch.Tensor]:
-        """The oracle's answers for the checked calls: [checked, *shape] by output."""
-        index = torch.tensor(self.checked, device=self.device.name)
-        count = len(self.checked)
+    def answers(self, wanted: Sequence[int]) -> dict[str, torch.Tensor]:
+        """The oracle's answers for these calls of the present content: [calls, *shape] by output."""
         for t in self.case.inputs:
             store = self.content.store[t.name]
-            self.oracle.views[t.name][: 1 if t.role == "weight" else count] = store if t.role == "weight" else store[index]
+            if t.role == "weight":
+                self.oracle.views[t.name].copy_(store)
+            else:
+                self.oracle.views[t.name][: len(wanted)] = store[self.index(wanted)]
         self.device.synchronize()
         self.sequence += 1
-        self.oracle.answer(self.sequence, count)
-        return {t.name: self.oracle.views[t.name][:count] for t in self.case.outputs}
+        self.oracle.answer(self.sequence, len(wanted))
+        return {t.name: self.oracle.views[t.name][: len(wanted)] for t in self.case.outputs}
 
     # One batch
 
     def run(self, role: str, calls: int, window: int, gated: bool, round_: int = -1) -> Batch:
-        """Runs a batch of `calls` calls on the present content, over slots chosen at random among the first `window`. Raises WorkerFault, ArmTimeout."""
+        """Runs `calls` calls on the present content, over slots chosen at random among the first `window`.
+
+        Raises WorkerFault, and ArmTimeout where a gated batch cannot be enqueued.
+        """
         arm = self.arms[role]
         self.sequence += 1
         order = tuple(secrets.SystemRandom().sample(range(window), calls))
         batch = Batch(self.sequence, round_, role, order, gated, seed=self.seed)
-        self.shields.run("before_batch", self, batch)
+        if calls:
+            self.shields.run("before_batch", self, batch)
         self.device.synchronize()
         arm.arm(batch.sequence, order, gated)
         self._reveal(arm, batch)
@@ -170,10 +177,11 @@ class Judge:
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
         batch.done_ns = arm.await_done(batch.sequence)
-        self.shields.run("at_done", self, batch)
-        batch.drain_ns = self.device.drain(arm.pid)
-        self._snapshot(arm, batch)
-        self.shields.run("after_batch", self, batch)
+        if calls:
+            self.shields.run("at_done", self, batch)
+            batch.drain_ns = self.device.drain(arm.pid)
+            self._snapshot(arm, batch)
+            self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
         batch.reported_ns = int(done.get("reported_ns", 0))
         self._keep_worker_evidence(role, done.get("evidence", []))
@@ -183,7 +191,7 @@ class Judge:
     def _reveal(self, arm: Arm, batch: Batch) -> None:
         """Puts the content where the worker can read it."""
         slots = self.index(batch.order)
-        for t in self.case.inputs:
+        for t in self.case.inputs if batch.calls else ():
             if t.role != "weight":
                 arm.views[t.name].index_copy_(0, slots, self.content.store[t.name][: batch.calls])
         self.device.flush()
@@ -191,35 +199,39 @@ class Judge:
 
     def _snapshot(self, arm: Arm, batch: Batch) -> None:
         """Copies the outputs of the checked calls out of the worker's reach, with the values that stood under the tripwires."""
-        slots = self.index([batch.order[c] for c in self.checked])
+        checked = self.checked[batch.arm] if batch.calls else ()
+        slots = self.index([batch.order[c] for c in checked])
         for t in self.case.outputs:
-            kept = self.snapshots[batch.arm][t.name][: len(self.checked)]
+            kept = self.snapshots[batch.arm][t.name][: len(checked)]
             torch.index_select(arm.views[t.name], 0, slots, out=kept)
             if t.name in batch.tripwires:
                 positions, values = batch.tripwires[t.name]
-                flat = bits(kept).view(len(self.checked), -1)
-                flat[:, positions] = values[self.index(self.checked)]
+                flat = bits(kept).view(len(checked), -1)
+                flat[:, positions] = values[self.index(checked)]
         self.device.synchronize()
 
     def verify(self, batches: Sequence[Batch]) -> None:
         """Compares the latest snapshots of these batches, one an arm, with the oracle's answers."""
         start = time.perf_counter()
-        answers = self.answers()
+        wanted = sorted({call for batch in batches for call in self.checked[batch.arm]})
+        answers = self.answers(wanted)
         keep_nan = not self.shields.on("output.finite_values")
         for batch in batches:
-            found = []
+            found, checked = [], self.checked[batch.arm]
+            rows = self.index([wanted.index(call) for call in checked])
             for t in self.case.outputs:
-                actual = self.snapshots[batch.arm][t.name][: len(self.checked)]
-                comparison = compare(batch.arm, t, actual, answers[t.name], equal_nan=keep_nan)
+                actual = self.snapshots[batch.arm][t.name][: len(checked)]
+                answer = answers[t.name] if len(checked) == len(wanted) else answers[t.name][rows]
+                comparison = compare(batch.arm, t, actual, answer, equal_nan=keep_nan)
                 found.append(comparison)
                 self._recognise(batch, t, actual, comparison)
             self.comparisons += found
-            self.check_seconds = (time.perf_counter() - start) / len(self.checked)
+            self.check_seconds = (time.perf_counter() - start) / len(wanted)
             self.shields.run("verify", self, batch, found)
 
     def _recognise(self, batch: Batch, spec: Tensor, actual: torch.Tensor, comparison: Comparison) -> None:
         """Notes wrong outputs that the arm has written before, and remembers the new ones."""
-        flat = bits(actual).reshape(len(self.checked), -1)
+        flat = bits(actual).reshape(actual.shape[0], -1)
         step = max(1, flat.shape[1] // FINGERPRINT)
         prints = [bytes(row.tobytes()) for row in flat[:, ::step][:, :FINGERPRINT].cpu().numpy()]
         known = self.fingerprints[batch.arm]
@@ -242,7 +254,7 @@ class Judge:
 
     def index(self, positions: Sequence[int]) -> torch.Tensor:
         """Positions as an index tensor on the device."""
-        return torch.tensor(list(positions), device=self.device.name)
+        return torch.tensor(list(positions), dtype=torch.int64, device=self.device.name)
 
     def poison_outputs(self, batch: Batch) -> None:
         """Overwrites all outputs of the worker's ring."""

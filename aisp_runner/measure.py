@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from aisp_runner.arm import ArmTimeout
 from aisp_runner.errors import WorkerFault
 from aisp_runner.judge import ARMS, Batch, Judge
-from aisp_runner.statistics import Pair, estimate, half_width
+from aisp_runner.statistics import Calls, Round, estimate, half_width
 
 GATED_CALLS = 400
 """Calls of a gated batch at most: the queue behind a gate holds about 1,020 launches."""
@@ -17,16 +17,18 @@ GATED_CALLS = 400
 SHORT_PART = 5
 """A long batch has this many times the calls of a short one."""
 
+WALL_GPU_FACTOR = 4.0
+"""Batches timed from the host on a GPU are this much longer than gated ones: their handshake varies by tens of microseconds."""
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """How batches of a case are run, the same for both arms."""
+    """How batches of a case are run."""
 
-    short: int
-    long: int
+    calls: Calls
     gated: bool
     reason: str
-    """Why the gate is not used, or ""."""
+    """Why the gate is not used on a GPU, or ""."""
 
 
 def calibrate(judge: Judge) -> Schedule:
@@ -34,74 +36,105 @@ def calibrate(judge: Judge) -> Schedule:
 
     Every slot that will be timed is visited at least once, ungated, so that lazy loading, compiling and per-address set-up are over.
     """
-    case, wanted = judge.case, judge.case.measure
-    per_call = _warm_up(judge)
-    gated = case.device == "cuda" and case.claim == "kernel"
-    if wanted.calls:
-        short, long = wanted.calls
-        long = min(long, judge.slots)
+    case = judge.case
+    gated, reason = _gate(judge)
+    aim_ns = _aim_ns(judge, gated)
+    per_call = _warm_up(judge, aim_ns)
+    most = min(judge.slots, GATED_CALLS) if gated else judge.slots
+    if case.measure.calls:
+        long = dict.fromkeys(ARMS, min(case.measure.calls[1], judge.slots))
     else:
-        aim = (wanted.batch_gpu_ms if case.device == "cuda" else wanted.batch_ms) * 1e6
-        limit = min(judge.slots, GATED_CALLS) if gated else judge.slots
-        long = max(2, min(limit, round(aim / per_call)))
-        short = max(1, long // SHORT_PART)
-    _batch_pair(judge, long, long, gated=False)
-    reason = "" if gated else ("the claim is wall time" if case.device == "cuda" else "")
+        long = {arm: max(2, min(most, round(aim_ns / per_call[arm]))) for arm in ARMS}
+    _batches(judge, long, long, gated=False)
     while gated:
         try:
-            _batch_pair(judge, long, long, gated=True)
+            _batches(judge, long, long, gated=True)
             break
-        except ArmTimeout:
-            if wanted.calls or long <= 8:
-                gated, reason = False, "calls could not be enqueued behind the gate: they wait for the device or launch too much"
-            else:
-                long = max(2, long // 4)
-                short = max(1, long // SHORT_PART)
-    return Schedule(min(short, long - 1), long, gated, reason)
+        except ArmTimeout as full:
+            if max(long.values()) <= 2 or case.measure.calls:
+                gated, reason = False, f"{full} launches more than fits behind the gate"
+            long = {arm: max(2, n // 4) for arm, n in long.items()}
+    return Schedule(Calls(*(_short_and_long(case.measure.calls, long[arm]) for arm in ARMS)), gated, reason)
 
 
-def _warm_up(judge: Judge) -> float:
-    """Runs growing batches; gives the geometric mean of the arms' time a call, ns."""
-    aim = judge.case.measure.batch_gpu_ms if judge.case.device == "cuda" else judge.case.measure.batch_ms
-    _batch_pair(judge, 1, 1, gated=False)
-    calls, times = 1, {}
+def _short_and_long(wanted: tuple[int, int] | None, long: int) -> tuple[int, int]:
+    return min(wanted[0] if wanted else max(1, long // SHORT_PART), long - 1), long
+
+
+def _gate(judge: Judge) -> tuple[bool, str]:
+    """Whether calls of both arms can wait behind a gate, tried with one call each after a first one that may load lazily."""
+    if judge.case.device != "cuda":
+        return False, ""
+    one = dict.fromkeys(ARMS, 1)
+    for _ in range(2):
+        _batches(judge, one, one, gated=False)
+    if judge.case.claim == "wall":
+        return False, "the claim is wall time"
+    try:
+        _batches(judge, one, one, gated=True)
+    except ArmTimeout as stuck:
+        return False, f"{stuck} waits for the device inside a call"
+    return True, ""
+
+
+def _aim_ns(judge: Judge, gated: bool) -> float:
+    wanted = judge.case.measure
+    if judge.case.device == "cuda":
+        return wanted.batch_gpu_ms * 1e6 * (1.0 if gated else WALL_GPU_FACTOR)
+    return wanted.batch_ms * 1e6
+
+
+def _warm_up(judge: Judge, aim_ns: float) -> dict[str, float]:
+    """Runs growing batches; gives each arm's time a call, ns, by its largest batch less an empty one."""
+    calls, elapsed = dict.fromkeys(ARMS, 1), dict.fromkeys(ARMS, 0.0)
     while True:
-        calls = min(judge.slots, calls * 4)
-        batches = _batch_pair(judge, calls, calls, gated=False)
-        times = {b.arm: b.elapsed_ns / calls for b in batches}
-        if calls == judge.slots or max(b.elapsed_ns for b in batches) > aim * 1e6 / 4:
-            return float(max(1.0, (times["baseline"] * times["candidate"]) ** 0.5))
+        batches = _batches(judge, calls, calls, gated=False)
+        empty = judge.run("baseline", 0, 1, gated=False).elapsed_ns
+        elapsed = {b.arm: max(1.0, b.elapsed_ns - empty) for b in batches}
+        growing = {arm: min(judge.slots, n * 4) for arm, n in calls.items() if elapsed[arm] < aim_ns / 4 and n < judge.slots}
+        if not growing:
+            return {arm: elapsed[arm] / calls[arm] for arm in ARMS}
+        calls |= growing
 
 
-def _batch_pair(judge: Judge, calls: int, window: int, gated: bool, round_: int = -1, swap: bool = False) -> list[Batch]:
+def _batches(judge: Judge, calls: dict[str, int], window: dict[str, int], gated: bool, round_: int = -1, swap: bool = False) -> list[Batch]:
     """One batch of each arm on the same new content, verified."""
     judge.draw(calls)
-    batches = [judge.run(arm, calls, window, gated, round_) for arm in (reversed(ARMS) if swap else ARMS)]
+    order = tuple(reversed(ARMS)) if swap else ARMS
+    batches = [judge.run(arm, calls[arm], window[arm], gated, round_) for arm in order]
     judge.verify(batches)
     return batches
 
 
-def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> list[Pair]:
+def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> list[Round]:
     """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault.
 
-    A round is a short and a long batch of each arm; which arm goes first alternates (A B, B A, ...), and both see the same content. progress is told
-    (round, rounds).
+    A round is an empty batch of the baseline and a short and a long batch of each arm; which arm goes first alternates
+    (A B, B A, ...), and both see the same content. progress is told (round, rounds).
     """
-    wanted, start, pairs = judge.case.measure, time.monotonic(), list[Pair]()
+    wanted, start, rounds = judge.case.measure, time.monotonic(), list[Round]()
     for number in range(wanted.rounds):
-        swap, elapsed = number % 2 == 1, {}
-        for calls in (schedule.short, schedule.long):
-            try:
-                batches = _batch_pair(judge, calls, schedule.long, schedule.gated, number, swap)
-            except ArmTimeout as stuck:
-                message = f"{judge.batches[-1].arm}'s calls stopped fitting behind the gate in round {number}"
-                raise WorkerFault("candidate", "hung", message) from stuck
-            elapsed |= {(b.arm, calls): float(b.elapsed_ns) for b in batches}
-        pairs.append(Pair(*(elapsed[arm, calls] for arm in ARMS for calls in (schedule.short, schedule.long))))
+        rounds.append(_round(judge, schedule, number))
         progress(number + 1, wanted.rounds)
         if number + 1 < wanted.min_rounds:
             continue
-        width = half_width(estimate(pairs, (schedule.short, schedule.long)).log_ratios)
+        width = half_width(estimate(rounds, schedule.calls).log_ratios)
         if width <= wanted.half_width or time.monotonic() - start > wanted.seconds or judge.refused():
             break
-    return pairs
+    return rounds
+
+
+def _round(judge: Judge, schedule: Schedule, number: int) -> Round:
+    gated = schedule.gated
+    by_arm = {"baseline": schedule.calls.baseline, "candidate": schedule.calls.candidate}
+    window = {arm: calls[1] for arm, calls in by_arm.items()}
+    elapsed: dict[tuple[str, int], float] = {}
+    try:
+        empty = judge.run("baseline", 0, 1, gated, number).elapsed_ns
+        for length in (0, 1):
+            calls = {arm: by_arm[arm][length] for arm in ARMS}
+            batches = _batches(judge, calls, window, gated, number, swap=number % 2 == 1)
+            elapsed |= {(b.arm, length): float(b.elapsed_ns) for b in batches}
+    except ArmTimeout as stuck:
+        raise WorkerFault("candidate", "hung", f"{stuck} no longer fits behind the gate in round {number}") from stuck
+    return Round(float(empty), *(elapsed[arm, length] for arm in ARMS for length in (0, 1)))

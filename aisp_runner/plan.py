@@ -1,4 +1,4 @@
-"""From a request to a Plan: every comparison with concrete shapes, on the device that is there, or the reason why it cannot run.
+"""From a request to a Plan: every comparison with concrete shapes, on a device that is there, or why it cannot run.
 
 Nothing is started, no kernel file is imported and torch is not loaded.
 """
@@ -30,7 +30,8 @@ from aisp_runner.spec import (
 )
 
 ITEM_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint8": 1, "bool": 1,
+    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
+    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
 """Bytes an element takes, by dtype."""
 
@@ -79,7 +80,8 @@ def _spec(file: Path, request: Request) -> WorkloadSpec:
     spec = load_workload(file)
     if request.changed is None or file != request.files[0]:
         return spec
-    return workload_from_dict(file.stem, request.changed, f"{shown(file)} with workload.* of the command line", file.absolute().parent)
+    origin = f"{shown(file)} with the command line's workload.*"
+    return workload_from_dict(file.stem, request.changed, origin, file.absolute().parent)
 
 
 class Planner:
@@ -155,10 +157,10 @@ class Planner:
             return [(variant, self._source(spec.source, spec.cuda)) for variant in spec.optimized]
         file, name = self.candidate
         returns = self.settings.get("candidate_returns", False)
-        problem = signature_problem(find_function(file, name, "candidate"), file, spec, returns)
+        function = find_function(file, name, "candidate")
+        problem = signature_problem(function, file, spec, returns, ("candidate_returns=true", "candidate_returns=false"))
         if problem:
-            problem = problem.replace("say `returns: true`", "say candidate_returns=true").replace("leave `returns` out", "say candidate_returns=false")
-            raise ConfigError(f"candidate for {spec.name}: {problem.replace(' or the YAML' + chr(39) + 's inputs and outputs', '')}")
+            raise ConfigError(f"candidate for {spec.name}: {problem}")
         return [(VariantSpec(name, returns=returns), self._source(file, ()))]
 
     def _source(self, file: Path, cuda: tuple[str, ...]) -> Source:
@@ -252,7 +254,7 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
         size = expression.evaluate(entry, axes, f"{where}.shape", device)
         if size != int(size) or size < 1:
             at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
-            raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. Use // to divide.")
+            raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. // divides.")
         shape.append(int(size))
     return Tensor(
         name=spec.name, shape=tuple(shape), dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
@@ -282,7 +284,7 @@ def _measure(settings: dict[str, Any], spec: WorkloadSpec) -> Measure:
     if calls is not None and calls[0] >= calls[1]:
         raise ConfigError(f"measure.calls: {calls} must be (short, long), the first below the second.")
     whole = ("rounds", "min_rounds")
-    numbers = {key: value if key in whole else float(value) for key, value in values.items()}
+    numbers: dict[str, Any] = {key: value if key in whole else float(value) for key, value in values.items()}
     margin = settings.get("margin") or spec.margin or Measure.margin
     if numbers.get("min_rounds", 0) > numbers.get("rounds", Measure.rounds):
         numbers["min_rounds"] = numbers.get("rounds", Measure.rounds)

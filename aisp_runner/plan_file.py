@@ -1,4 +1,4 @@
-"""plan.json: a plan with the digest of its content. Needs neither Hydra nor OmegaConf, so a GPU node can read it without them."""
+"""plan.json: a plan with the digest of its content. Read without Hydra and OmegaConf, which a GPU node may lack."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def save_plan(plan: Plan, path: Path) -> None:
 def load_plan(path: Path, check: bool = True) -> Plan:
     """The plan in a file.
 
-    check: refuse a plan whose content does not match its digest. Raises ConfigError for that, for another format version, and for
-    what is not a plan.
+    check: refuse a plan whose content does not match its digest. Raises ConfigError for that, for another format version,
+    and for what is not a plan.
     """
     try:
         data: Any = json.loads(path.read_text("utf-8"))
@@ -39,8 +39,8 @@ def load_plan(path: Path, check: bool = True) -> Plan:
         actual = hashlib.sha256(json.dumps(data["plan"], sort_keys=True).encode()).hexdigest()
         if actual != data["sha256"]:
             raise ConfigError(
-                f"{path}: its content does not match its sha256 ({actual[:12]} instead of {data['sha256'][:12]}): it was changed after it "
-                "was made. Make the plan again."
+                f"{path}: its content does not match its sha256 ({actual[:12]} instead of {data['sha256'][:12]}): "
+                "it was changed after it was made. Make the plan again."
             )
     plan: Plan = from_json(Plan, data["plan"], f"{path.name}: plan")
     return plan

@@ -55,8 +55,9 @@ def case_of(record: dict[str, Any]) -> str:
 
 
 def digest(record: dict[str, Any]) -> str:
-    """sha256:<hexadecimal> of a record's canonical JSON."""
-    return "sha256:" + hashlib.sha256(json.dumps(finite(record), sort_keys=True).encode()).hexdigest()
+    """sha256:<hexadecimal> of a record's canonical JSON, without the key "quarantined", which is only decided by this file."""
+    kept = {key: value for key, value in record.items() if key != "quarantined"}
+    return "sha256:" + hashlib.sha256(json.dumps(finite(kept), sort_keys=True).encode()).hexdigest()
 
 
 def load(path: Path | str) -> dict[str, Any]:

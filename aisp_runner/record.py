@@ -16,7 +16,7 @@ from typing import Any
 
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
-from aisp_runner.statistics import Pair, estimate
+from aisp_runner.statistics import Calls, Round, estimate
 
 FILE = "records.jsonl"
 """Name of the records in a run's folder."""
@@ -143,7 +143,8 @@ def _status_contradictions(record: dict[str, Any]) -> list[str]:
     status, reasons = record["status"], record["reasons"]
     found = []
     for key in ("speedup", "outcome"):
-        if (record[key] is not None) != (status == "VALID"):
+        untold = key == "speedup" and record["outcome"] == "UNDECIDED"  # the clock could not tell
+        if (record[key] is not None) != (status == "VALID") and not (status == "VALID" and untold):
             found.append(f"{key} is {'absent' if record[key] is None else 'present'} although the status is {status}")
     if status == "VALID" and reasons:
         found.append(f"the status is VALID although there are reasons against it: {', '.join(reasons)}")
@@ -167,19 +168,17 @@ def _sample_contradictions(record: dict[str, Any]) -> list[str]:
     for i, s in enumerate(samples):
         if s["issued_ns"] > s["done_ns"]:
             found.append(f"samples[{i}]: done before it was issued")
-        if s["round"] >= 0 and clock.get("calls") and s["calls"] not in clock["calls"]:
-            found.append(f"samples[{i}]: a batch of {s['calls']} calls, and clock.calls is {clock['calls']}")
+        allowed = [*(clock.get("calls") or {}).get(s["arm"], [s["calls"]]), 0]
+        if s["round"] >= 0 and s["calls"] not in allowed:
+            found.append(f"samples[{i}]: a batch of {s['calls']} calls of the {s['arm']}, and clock.calls says {allowed[:-1]}")
     if record["status"] != "VALID":
         return found
     if not samples:
         found.append("the status is VALID without a sample")
-    rounds: dict[int, dict[str, list[int]]] = {}
-    for s in (s for s in samples if s["round"] >= 0):
-        rounds.setdefault(s["round"], {"baseline": [], "candidate": []})[s["arm"]].append(s["calls"])
-    for number, arms in sorted(rounds.items()):
-        if sorted(arms["baseline"]) != sorted(arms["candidate"]):
-            ran = f"baseline {arms['baseline']}, candidate {arms['candidate']}"
-            found.append(f"round {number}: the two arms did not run the same batches (calls: {ran})")
+    numbers = {s["round"] for s in samples if s["round"] >= 0}
+    if len(_rounds(record)) != len(numbers):
+        whole = "an empty batch of the baseline, a short and a long one of each arm"
+        found.append(f"{len(numbers) - len(_rounds(record))} of {len(numbers)} rounds are incomplete: a round is {whole}")
     return found
 
 
@@ -200,15 +199,19 @@ def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
 
 
 def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
-    """The claimed numbers against the estimator run again on the raw samples; unprotected, each arm's own slope will do."""
-    clock, pairs = record["clock"] or {}, _pairs(record)
-    if not pairs:
+    """The claimed numbers against the estimator run again on the raw samples.
+
+    Each arm's own slope will do where the protection that demands the sealed estimate left no evidence.
+    """
+    sealed_only = any(e["protection"] == "timing.wall_clock_bound" for e in record["evidence"])
+    clock, rounds = record["clock"] or {}, _rounds(record)
+    if not rounds:
         return ["there is no round with a short and a long batch of each arm that the speed-up could come from"]
     claims = {f"speedup.{key}": record["speedup"][key] for key in ("value", "low", "high")}
     claims |= {f"clock.{key}": clock.get(key) for key in ("baseline_us", "candidate_us")}
     found: list[list[str]] = []
-    for sealed in (True, False) if record.get("unprotected") else (True,):
-        e = estimate(pairs, (clock["calls"][0], clock["calls"][1]), sealed)
+    for sealed in (True,) if sealed_only else (True, False):
+        e = estimate(rounds, _calls(record), sealed)
         if e.speedup is None:
             found.append(["the samples give a time a call that is not positive, so no speed-up"])
             continue
@@ -223,14 +226,19 @@ def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
     return min(found, key=len)
 
 
-def _pairs(record: dict[str, Any]) -> list[Pair]:
-    """The rounds in which each arm ran one short and one long batch; warm-up (round -1) is left out."""
-    calls = (record["clock"] or {}).get("calls") or []
-    if len(calls) != 2:
+def _calls(record: dict[str, Any]) -> Calls:
+    calls = record["clock"]["calls"]
+    return Calls(tuple(calls["baseline"]), tuple(calls["candidate"]))
+
+
+def _rounds(record: dict[str, Any]) -> list[Round]:
+    """The complete rounds; warm-up (round -1) is left out."""
+    if not (record["clock"] or {}).get("calls"):
         return []
     rounds: dict[int, dict[tuple[str, int], float]] = {}
     for s in record["samples"]:
         if s["round"] >= 0:
             rounds.setdefault(s["round"], {})[s["arm"], s["calls"]] = float(s["done_ns"] - s["issued_ns"])
-    wanted = [(arm, n) for arm in ("baseline", "candidate") for n in calls]
-    return [Pair(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)]
+    calls = _calls(record)
+    wanted = [("baseline", 0), *(("baseline", n) for n in calls.baseline), *(("candidate", n) for n in calls.candidate)]
+    return [Round(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)]

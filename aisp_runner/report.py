@@ -64,7 +64,8 @@ class Console:
     def case_finished(self, record: dict[str, Any]) -> None:
         """One line with the verdict and, when it is VALID, the speed-up."""
         self.close()
-        words = [record["status"], record["outcome"] or "", speedup_text(record)]
+        withheld = "in quarantine" if record["quarantined"] else ""
+        words = [record["status"], withheld or record["outcome"] or "", speedup_text(record)]
         seconds = record["stages_s"].get("total")
         line = f"{self._prefix} {self._title}: {' '.join(word for word in words if word)}"
         self.write(line + (f" ({seconds:.1f} s)" if isinstance(seconds, int | float) else ""), STYLES.get(record["status"], ""))
@@ -115,8 +116,8 @@ class Console:
 def table_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[list[tuple[str, str]]]:
     """The table as lines of (text, style) cells that fit into `width` columns, as long as the names allow it.
 
-    A column without content is left out. Where there is too little room, the workload becomes a line of its own; then the reason
-    goes, which is told below the table anyway; then the two times a call.
+    A column without content is left out. Where there is too little room, the workload becomes a line of its own; then the
+    reason goes, which is told below the table anyway; then the two times a call.
     """
     filled = [i for i in range(len(HEADINGS)) if i < 3 or any(r[i] for r in rows)]
     widths = {i: max(len(r[i]) for r in [HEADINGS, *rows]) for i in filled}
@@ -151,10 +152,12 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
     """The cells of one record, in the order of HEADINGS."""
     clock = record["clock"] or {}
     numbers = [microseconds(clock.get(key)) if has_numbers(record) else "" for key in ("baseline_us", "candidate_us")]
-    reason = record["reasons"][0] if record["reasons"] else "in quarantine" if record["quarantined"] else ""
+    untold = record["outcome"] and not record["speedup"]
+    told = "in quarantine" if record["quarantined"] else "too noisy to time" if untold else ""
+    reason = record["reasons"][0] if record["reasons"] else told
     more = f" +{len(record['reasons']) - 1}" if len(record["reasons"]) > 1 else ""
     name = record["candidate"] or record["variant"]
-    outcome = record["outcome"] or "" if has_numbers(record) else ""
+    outcome = "" if record["quarantined"] else record["outcome"] or ""
     measured = (speedup_text(record), *numbers, outcome)
     cells = (record["workload"], name, case_text(record), *measured, record["status"], reason + more)
     return tuple(clean(cell) for cell in cells)
@@ -212,7 +215,7 @@ def skip_lines(skips: Iterable[Skip]) -> list[str]:
     by_reason: dict[str, dict[str, int]] = {}
     for skip in skips:
         name = f"{skip.workload} / {skip.variant}"
-        names = by_reason.setdefault(f"{skip.reason} ({skip.device})", {})
+        names = by_reason.setdefault(skip.reason if skip.device in skip.reason else f"{skip.reason} ({skip.device})", {})
         names[name] = names.get(name, 0) + 1
     lines = []
     for reason, names in by_reason.items():

@@ -59,6 +59,12 @@ def with_text_keys(value: Any) -> Any:
     return [with_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`did_you_mean`, knowing that a gpu is called cuda here."""
+    known = list(known)
+    return " Did you mean 'cuda'?" if word.lower() in ("gpu", "nvidia") and "cuda" in known else did_you_mean(word, known)
+
+
 def dotted(parts: Iterable[str | int]) -> str:
     """A path as configs and the command line write it: optimized[1].device."""
     text = ""
@@ -68,7 +74,7 @@ def dotted(parts: Iterable[str | int]) -> str:
 
 
 def place(parts: Iterable[str | int]) -> str:
-    """"inputs.a: ", or "" for the whole file."""
+    """The path with a colon ("inputs.a: "), or "" for the whole file."""
     text = dotted(parts)
     return f"{text}: " if text else ""
 
@@ -95,18 +101,18 @@ def _sentences(error: Any) -> Iterator[str]:
         for key in value:
             if key not in known:
                 path = dotted([*error.absolute_path, key])
-                comma = " A comma ends a value inside { }: put the text before it in quotes." if " " in key else ""
-                yield f"{path}: unknown key.{did_you_mean(key, known)}{comma} Known keys: {', '.join(sorted(known))}."
+                comma = " A comma ends a value inside { }: put the text before it in quotes." if value[key] is None else ""
+                yield f"{path}: unknown key.{nearest(key, known)}{comma} Known keys: {', '.join(sorted(known))}."
     elif error.validator == "required":
         for key in error.validator_value:
             if key not in value:
                 needed = schema.get("properties", {}).get(key, {}).get("title")
-                yield f"{where}{key}: missing.{f' {capitalised(needed)} is wanted.' if needed else ''}"
+                yield f"{dotted([*error.absolute_path, key])}: missing.{f' {capitalised(needed)} is wanted.' if needed else ''}"
     elif error.validator == "anyOf":
         yield from _alternative(error, wanted)
     elif error.validator == "enum":
         choices = [str(choice) for choice in error.validator_value if choice is not None]
-        near = did_you_mean(value, choices) if isinstance(value, str) else _boolean_hint(value)
+        near = nearest(value, choices) if isinstance(value, str) else _boolean_hint(value)
         yield f"{where}{_shown(value)} is not one of {', '.join(choices)}.{near}"
     elif error.validator == "pattern" and "propertyNames" in error.schema_path:
         yield f"{where}{value!r} is not {wanted}."

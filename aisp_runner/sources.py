@@ -70,7 +70,8 @@ def defined(path: Path) -> list[str]:
 def closure(path: Path) -> list[Path]:
     """A kernel file and the sibling modules it imports, also through each other; the file first, then by path.
 
-    Siblings are files and packages in the kernel file's folder, as `import name`, `from name import x` or a relative import find them.
+    Siblings are files and packages in the kernel file's folder that `import name`, `from name import x` or a relative import
+    finds.
     """
     path = path.resolve()
     seen: dict[Path, None] = {}
@@ -128,7 +129,8 @@ def _parse(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_bytes(), filename=str(path))
     except SyntaxError as error:
-        raise ConfigError(f"{shown(path)}: line {error.lineno}: not Python: {error.msg}.") from None
+        line = f" line {error.lineno}:" if error.lineno else ""
+        raise ConfigError(f"{shown(path)}:{line} not Python: {error.msg}.") from None
     except ValueError as error:
         raise ConfigError(f"{shown(path)}: not Python: {error}.") from None
     except OSError as error:

@@ -1,12 +1,13 @@
 """A workload as its YAML declares it, checked: `load_workload` reads a file, `workload_from_dict` what Hydra composed.
 
-What a schema can say is in schemas/workload.schema.json; here is what it cannot: names that must be declared elsewhere, functions and
-parameters of the kernel file. All problems of a file are reported together, in one ConfigError with a line for each.
+What a schema can say is in schemas/workload.schema.json; here is what it cannot: names that must be declared elsewhere,
+functions and parameters of the kernel file. All problems of a file are reported together, in one ConfigError, a line each.
 """
 
 from __future__ import annotations
 
 import keyword
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ class WorkloadSpec:
 def load_workload(path: Path) -> WorkloadSpec:
     """The workload in a YAML file. Raises ConfigError with a line for each problem of it."""
     if re.search(r"^\s*#\s*@package\b", path.read_text("utf-8"), re.MULTILINE):
-        raise ConfigError(f"{shown(path)}: it has a `# @package` line, which would let it change the settings of a run. Remove the line.")
+        raise ConfigError(f"{shown(path)}: it has a `# @package` line, which could change a run's settings. Remove the line.")
     return workload_from_dict(path.stem, load_yaml(path), shown(path), path.absolute().parent)
 
 
@@ -110,8 +111,17 @@ def workload_from_dict(name: str, data: Mapping[str, Any], origin: str, folder: 
     raise ConfigError("\n".join(f"{origin}: {problem}" for problem in found))
 
 
-def signature_problem(function: sources.Function, file: Path, spec: WorkloadSpec, returns: bool) -> str:
-    """What is wrong with a variant's parameters, or ""."""
+def signature_problem(
+    function: sources.Function,
+    file: Path,
+    spec: WorkloadSpec,
+    returns: bool,
+    words: tuple[str, str] = ("`returns: true`", "`returns: false`"),
+) -> str:
+    """What is wrong with a variant's parameters, or "".
+
+    words: how the reader says that the function returns its outputs, and that it does not.
+    """
     inputs = tuple(tensor.name for tensor in spec.inputs)
     wanted = inputs if returns else spec.parameters
     if function.takes(wanted):
@@ -119,10 +129,10 @@ def signature_problem(function: sources.Function, file: Path, spec: WorkloadSpec
     text = f"{shown(file)}:{function.line}: {function.shown} does not match the workload's "
     text += f"inputs ({', '.join(inputs)})" if returns else f"tensors ({', '.join(wanted)})"
     if not returns and function.takes(inputs):
-        return text + ". It takes the inputs alone: if it returns its outputs, say `returns: true`; otherwise add the outputs."
+        return text + f". It takes the inputs alone: if it returns its outputs, say {words[0]}; otherwise add the outputs."
     if returns and function.takes(spec.parameters):
-        return text + ". It takes the outputs too: if it writes into them, leave `returns` out; otherwise drop them."
-    return text + ". Rename the parameters or the YAML's inputs and outputs."
+        return text + f". It takes the outputs too: if it writes into them, say {words[1]}; otherwise drop them."
+    return text + ". Rename the parameters or the YAML's inputs."
 
 
 def find_function(file: Path, name: str, where: str) -> sources.Function:
@@ -174,11 +184,9 @@ def _variant(value: str | Mapping[str, Any], returns: bool) -> VariantSpec:
 
 
 def _tensor(name: str, value: Mapping[str, Any], role: str) -> TensorSpec:
-    numbers = {key: float(value[key]) for key in ("low", "high", "rtol", "atol") if key in value}
+    numbers: dict[str, Any] = {key: float(value[key]) for key in ("low", "high", "rtol", "atol") if key in value}
     init = value.get("init", "normal")
-    return TensorSpec(
-        name, tuple(value["shape"]), value["dtype"], role, init=init, because=value.get("because", ""), **numbers
-    )
+    return TensorSpec(name, tuple(value["shape"]), value["dtype"], role, init=init, because=value.get("because", ""), **numbers)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -197,12 +205,11 @@ def _source(source: str, folder: Path) -> tuple[Path, list[str]]:
     for place in places:
         if place.is_file():
             return place.resolve(), []
-    listed = " nor ".join(shown(Path(place)) for place in places)
+    listed = " nor ".join(shown(Path(os.path.normpath(place))) for place in places)
     near = ""
     for place in places:
         near = near or did_you_mean(place.name, [file.name for file in place.parent.glob("*.py")])
-    return places[0], [f"source: '{source}' is not a file: there is neither {listed}.{near}" if len(places) > 1 else
-                       f"source: '{source}' is not a file: there is no {listed}.{near}"]
+    return places[0], [f"source: there is {'neither' if len(places) > 1 else 'no'} {listed}.{near}"]
 
 
 def _declared_problems(data: Mapping[str, Any]) -> list[str]:
@@ -231,7 +238,8 @@ def _declared_problems(data: Mapping[str, Any]) -> list[str]:
 def _range_problems(where: str, value: Mapping[str, Any]) -> list[str]:
     init, low, high = value.get("init", "normal"), value.get("low", 0), value.get("high", 1)
     if init == "normal":
-        return [f"{where}.{key}: init normal has no {key}. Remove it, or use uniform." for key in ("low", "high") if key in value]
+        given = [key for key in ("low", "high") if key in value]
+        return [f"{where}.{key}: init normal has no {key}. Remove it, or use uniform." for key in given]
     if init == "integers" and not (float(low).is_integer() and float(high).is_integer()):
         return [f"{where}: init integers needs whole numbers for low and high, not {low} and {high}."]
     if init == "log_uniform" and low <= 0:
@@ -268,9 +276,10 @@ def _environment_problems(data: Mapping[str, Any]) -> list[str]:
     if device == "cpu":
         for key in ("gpus", "min_capability"):
             if key in environment:
-                found.append(f"environment.{key}: {environment[key]} cannot be had with device: cpu. Remove it, or say device: cuda.")
+                value = environment[key]
+                found.append(f"environment.{key}: {value} cannot be had with device: cpu. Remove it, or say device: cuda.")
     if device != "any" and device not in data["axes"]:
-        found.append(f"environment.device: it is {device}, and `axes` has no {device}. Declare axes.{device}, or say device: any.")
+        found.append(f"environment.device: {device}, but `axes` has no {device}. Declare axes.{device}, or say device: any.")
     for item in _as_list(data["optimized"]):
         wanted = "any" if isinstance(item, str) else item.get("device", "any")
         if "any" not in (wanted, device) and wanted != device:
@@ -288,7 +297,8 @@ def _tensor_problems(spec: WorkloadSpec) -> list[str]:
     places: list[tuple[str, str | float]] = []
     for group, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         places += [(f"{group}.{tensor.name}.shape", size) for tensor in tensors for size in tensor.shape]
-    places += [(f"work.{key}", value) for key, value in (("bytes", spec.work_bytes), ("flops", spec.work_flops)) if value is not None]
+    work = {"work.bytes": spec.work_bytes, "work.flops": spec.work_flops}
+    places += [(where, value) for where, value in work.items() if value is not None]
     for where, value in places:
         for device, axes in spec.axes.items():
             try:
@@ -302,9 +312,11 @@ def _function_problems(spec: WorkloadSpec) -> list[str]:
     """Functions that the source does not have, or whose parameters are not the workload's tensors."""
     found = []
     for name in spec.cuda:
-        if not (spec.source.parent / name).is_file():
-            found.append(f"cuda: {shown(spec.source.parent / name)} is not there. `cuda:` names files beside {spec.source.name}.")
-    wanted = [("reference", spec.reference), ("baseline", spec.baseline), *(("optimized", variant) for variant in spec.optimized)]
+        file = spec.source.parent / name
+        if not file.is_file():
+            found.append(f"cuda: {shown(file)} is not there. `cuda:` names files beside {spec.source.name}.")
+    wanted = [("reference", spec.reference), ("baseline", spec.baseline)]
+    wanted += [("optimized", variant) for variant in spec.optimized]
     for where, variant in wanted:
         try:
             function = find_function(spec.source, variant.name, where)

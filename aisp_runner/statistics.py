@@ -54,13 +54,22 @@ def median_interval(values: Sequence[float]) -> Interval:
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One round: time of a short and a long batch of each arm, ns, on the same content."""
+class Round:
+    """Times of one round, ns: an empty batch of the baseline, a short and a long batch of each arm."""
 
+    empty_ns: float
     baseline_short_ns: float
     baseline_long_ns: float
     candidate_short_ns: float
     candidate_long_ns: float
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Calls of a short and a long batch, by arm."""
+
+    baseline: tuple[int, int]
+    candidate: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -74,33 +83,44 @@ class Estimate:
     naive: float
     """The speed-up by each arm's own slope: what a harness would say that trusts the candidate's short batches."""
     handshake_ns: float
-    """What a batch costs beyond its calls, found with the baseline's short and long batches."""
+    """What a batch costs beyond its calls: the median of the baseline's empty batches."""
     baseline_ns: float
     candidate_ns: float
     """Median time a call."""
 
 
-def estimate(pairs: Sequence[Pair], calls: tuple[int, int], sealed: bool = True) -> Estimate:
+def estimate(rounds: Sequence[Round], calls: Calls, sealed: bool = True) -> Estimate:
     """The speed-up over all rounds.
 
-    Baseline: slope between its short and long batches, so that gate and done cost nothing. Candidate: its long batch less the *baseline's* handshake, so
-    that a candidate that pads its short batches gains nothing (docs/sealed-clock.md). `sealed=False` trusts the candidate's own slope.
+    A time a call is a long batch less the handshake, over its calls. The handshake comes from the *baseline's* empty batches, so
+    that a candidate that pads its own short ones gains nothing (docs/sealed-clock.md). `sealed=False` is the plain slope between
+    each arm's short and long batches, which trusts the candidate.
     """
-    short, long = calls
-    slopes = [(p.baseline_long_ns - p.baseline_short_ns) / (long - short) for p in pairs]
-    handshake = max(0.0, median([p.baseline_long_ns - long * s for p, s in zip(pairs, slopes, strict=True)]))
-    own = [(p.candidate_long_ns - p.candidate_short_ns) / (long - short) for p in pairs]
-    baselines = [(p.baseline_long_ns - handshake) / long for p in pairs] if sealed else slopes
-    candidates = [(p.candidate_long_ns - handshake) / long for p in pairs] if sealed else own
-    ratios = tuple(math.log(b / c) if b > 0 and c > 0 else math.nan for b, c in zip(baselines, candidates, strict=True))
-    good = [r for r in ratios if not math.isnan(r)]
+    handshake = median([r.empty_ns for r in rounds])
+    own = [
+        (
+            _slope(r.baseline_short_ns, r.baseline_long_ns, calls.baseline),
+            _slope(r.candidate_short_ns, r.candidate_long_ns, calls.candidate),
+        )
+        for r in rounds
+    ]
+    whole = [
+        ((r.baseline_long_ns - handshake) / calls.baseline[1], (r.candidate_long_ns - handshake) / calls.candidate[1])
+        for r in rounds
+    ]
+    used = whole if sealed else own
+    ratios = tuple(math.log(b / c) if b > 0 and c > 0 else math.nan for b, c in used)
     speedup = None
-    if len(good) == len(ratios):
+    if not any(math.isnan(r) for r in ratios):
         i = median_interval(ratios)
         speedup = Interval(math.exp(i.value), math.exp(i.low), math.exp(i.high), i.confidence)
-    baseline_ns, own_ns = median(slopes), median(own)
-    naive = baseline_ns / own_ns if own_ns > 0 else math.inf
-    return Estimate(ratios, speedup, naive, handshake, median(baselines), median(candidates))
+    own_b, own_c = (median(column) for column in zip(*own, strict=True))
+    baseline_ns, candidate_ns = (median(column) for column in zip(*used, strict=True))
+    return Estimate(ratios, speedup, own_b / own_c if own_c > 0 else math.inf, handshake, baseline_ns, candidate_ns)
+
+
+def _slope(short_ns: float, long_ns: float, calls: tuple[int, int]) -> float:
+    return (long_ns - short_ns) / (calls[1] - calls[0])
 
 
 def half_width(ratios: Sequence[float]) -> float:

@@ -13,7 +13,7 @@ from aisp_runner.case import Case, to_json
 from aisp_runner.errors import AispError, BuildError, ConfigError, DeviceError, WorkerFault
 from aisp_runner.protect import registry
 from aisp_runner.protect.base import ERROR, FAIL, merge
-from aisp_runner.statistics import Estimate, Pair, estimate
+from aisp_runner.statistics import Estimate, Round, estimate
 
 if TYPE_CHECKING:
     from aisp_runner.execute import Bench
@@ -35,7 +35,7 @@ class Trial:
         self.fault: AispError | None = None
         self.judge: Judge | None = None
         self.schedule: Schedule | None = None
-        self.pairs: list[Pair] = []
+        self.rounds: list[Round] = []
 
     def refused(self) -> bool:
         """Whether a protection has already refused the case, or broken down."""
@@ -65,10 +65,10 @@ class Trial:
     def record(self, bench: Bench) -> dict[str, Any]:
         """The record, as schemas/record.schema.json describes it."""
         case, evidence = self.case, merge(self.shields.evidence)
-        judged = verdict.decide(evidence, self.fault, case.phase)
         sealed = self.shields.on("timing.wall_clock_bound")
-        timed = self.schedule is not None and bool(self.pairs) and self.fault is None
-        times = estimate(self.pairs, (self.schedule.short, self.schedule.long), sealed) if self.schedule and timed else None
+        timed = self.schedule is not None and bool(self.rounds) and self.fault is None
+        times = estimate(self.rounds, self.schedule.calls, sealed) if self.schedule and timed else None
+        judged = verdict.decide(evidence, self.fault, case.phase, times)
         valid = judged.status == "VALID"
         self.stages_s["total"] = (time.perf_counter_ns() - self.start_ns) / 1e9
         return {
@@ -116,8 +116,8 @@ class Trial:
             "mode": "gated" if gated else "wall" if cuda else "shared_memory",
             "claim": self.case.claim,
             "why_not_gated": self.schedule.reason,
-            "calls": [self.schedule.short, self.schedule.long],
-            "rounds": len(self.pairs),
+            "calls": to_json(self.schedule.calls),
+            "rounds": len(self.rounds),
             "baseline_us": times.baseline_ns / 1e3,
             "candidate_us": times.candidate_ns / 1e3,
             "naive_speedup": times.naive,

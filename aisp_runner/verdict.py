@@ -12,7 +12,7 @@ from typing import Any
 
 from aisp_runner.errors import AispError, WorkerFault
 from aisp_runner.protect.base import ERROR, FAIL, UNAVAILABLE, Evidence
-from aisp_runner.statistics import Interval
+from aisp_runner.statistics import Estimate, Interval
 
 PASSED, INTERNAL, USAGE, FAILED, UNCERTAIN, NOTHING = 0, 1, 2, 3, 4, 5
 """Exit codes."""
@@ -42,8 +42,11 @@ class Verdict:
     message: str = ""
 
 
-def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str) -> Verdict:
-    """What the evidence amounts to. A finding against a candidate outweighs the fault it ended with; silence is never a pass."""
+def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str, times: Estimate | None) -> Verdict:
+    """What the evidence amounts to. A finding against a candidate outweighs the fault it ended with; silence is never a pass.
+
+    times: what the clock says, None where nothing was timed.
+    """
     failed = _by_reason(evidence, FAIL)
     if failed:
         first = next(iter(failed.values()))
@@ -60,6 +63,9 @@ def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str) ->
     unable = _by_reason(evidence, UNAVAILABLE)
     if unable and phase == "gate":
         return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
+    if times is None or times.speedup is None:
+        message = "the time of a call is not above what a batch costs without calls: use longer batches (measure.calls, measure.batch_ms)"
+        return Verdict("INCONCLUSIVE", ("timing.resolution",), message)
     return Verdict("VALID")
 
 

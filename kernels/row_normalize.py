@@ -1,7 +1,7 @@
 """Each row to mean 0 and variance 1: y = (x - mean) / sqrt(variance + 1e-5), variance over the row, not corrected.
 
 x and y [rows, columns], float32. One call must read x and write y once, 8 * rows * columns bytes. As separate
-operations it is at least five passes: mean, variance, subtract, divide, and the temporary in between.
+operations it moves 32: mean and variance read x, subtract, divide and copy each read and write a whole tensor.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def _on_threads(x: Tensor, length: Tensor, y: Tensor, shares: Sequence[Iterable[
 
 
 def _rows_on_cpu(x: Tensor, lengths: list[int], y: Tensor, rows: Iterable[int]) -> None:
-    """log(1 + exp(x)) is logaddexp(x, 0), in the thread's own buffer: a new one a row means page faults, which threads share."""
+    """log(1 + exp(x)) is logaddexp(x, 0), in the thread's own buffer: a new one a row means page faults, which are shared."""
     if getattr(_of_thread, "columns", -1) < x.shape[1]:
         _of_thread.loss, _of_thread.zero, _of_thread.columns = torch.empty(x.shape[1]), torch.zeros(()), x.shape[1]
     for row in rows:

@@ -179,7 +179,8 @@ def poisoned(name: str, axes: dict[str, int]) -> list[torch.Tensor]:
     made = []
     for tensor in declared(name)["outputs"].values():
         dtype = getattr(torch, tensor["dtype"])
-        made.append(torch.full(extents(tensor, axes), math.nan if dtype.is_floating_point else torch.iinfo(dtype).max, dtype=dtype))
+        poison = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
+        made.append(torch.full(extents(tensor, axes), poison, dtype=dtype))
     return made
 
 
@@ -197,7 +198,7 @@ def is_right(actual: torch.Tensor, answer: torch.Tensor, tensor: dict[str, Any])
 
 
 def complaint(name: str, axes: dict[str, int], call: Callable[..., Any], returns: bool = False) -> str:
-    """"" when `call` is right on two lots of fresh content, leaving its inputs as they were; else what is wrong."""
+    """What is wrong with `call` on two lots of fresh content, or ""; changing an input is wrong, too."""
     for seed in (11, 12):
         inputs, outputs = content(name, axes, seed), poisoned(name, axes)
         given = [x.clone() for x in inputs]

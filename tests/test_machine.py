@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import platform
 import subprocess
@@ -25,6 +26,7 @@ class Nvml(types.ModuleType):
 
     def __init__(self) -> None:
         super().__init__("pynvml")
+        self.__spec__ = importlib.machinery.ModuleSpec("pynvml", None)
         self.open = 0
 
     def nvmlInit(self) -> None:

@@ -42,6 +42,12 @@ def test_a_refused_record_enters_with_its_reason_and_evidence(path: Path, any_ya
     assert not quarantine.is_quarantined(path, valid_record(variant="split"))
 
 
+def test_the_digest_finds_the_record_in_the_runs_file(path: Path) -> None:
+    record = refused_record()
+    record["quarantined"] = quarantine.update(path, record)
+    assert quarantine.load(path)["entries"][KEY]["evidence"][0]["record"] == quarantine.digest(record)
+
+
 def test_the_file_is_sorted_yaml_with_a_header_and_the_same_every_time(path: Path) -> None:
     for variant in ("vectorized", "split"):
         quarantine.add(path, refused_record(variant=variant, case=LARGE), "runs/one")

@@ -16,7 +16,7 @@ import pytest
 from aisp_runner import record
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError
-from aisp_runner.statistics import Pair, estimate
+from aisp_runner.statistics import Calls, Round, estimate
 
 CALLS = (4, 20)
 
@@ -25,8 +25,10 @@ def samples_of(baseline_us: float, candidate_us: float, rounds: int = 6) -> list
     """Batches of a baseline and a candidate that take so long a call, plus 45 us a batch, a little slower every round."""
     samples, clock = [], 1000
     for number in range(rounds):
-        for calls in CALLS:
+        for calls in (0, *CALLS):
             for arm, us in (("baseline", baseline_us), ("candidate", candidate_us)):
+                if calls == 0 and arm == "candidate":
+                    continue
                 elapsed = round((45 + us * calls * (1 + 0.002 * number)) * 1000)
                 done = clock + elapsed
                 times = {"issued_ns": clock, "done_ns": done, "drained_ns": done + 500, "reported_ns": elapsed}
@@ -43,7 +45,7 @@ def valid_record(baseline_us: float = 800.0, candidate_us: float = 400.0, **chan
         for s in samples:
             if s["arm"] == arm:
                 rounds.setdefault(s["round"], []).append(float(s["done_ns"] - s["issued_ns"]))
-    e = estimate([Pair(*times) for times in rounds.values()], CALLS)
+    e = estimate([Round(*times) for times in rounds.values()], Calls(CALLS, CALLS))
     assert e.speedup is not None
     low, high = e.speedup.low, e.speedup.high
     outcome = "FASTER" if low > 1.02 else "SLOWER" if high < 0.98 else "SAME"
@@ -63,7 +65,7 @@ def valid_record(baseline_us: float = 800.0, candidate_us: float = 400.0, **chan
         "clock": {
             "mode": "wall",
             "claim": "kernel",
-            "calls": list(CALLS),
+            "calls": {"baseline": list(CALLS), "candidate": list(CALLS)},
             "baseline_us": e.baseline_ns / 1000,
             "candidate_us": e.candidate_ns / 1000,
             "naive_speedup": e.naive,
@@ -217,6 +219,9 @@ def test_an_honest_record_contradicts_nothing() -> None:
     assert record.recompute(valid_record(candidate_us=801.0)) == []
     assert record.recompute(valid_record(candidate_us=1600.0)) == []
     assert record.recompute(refused_record()) == []
+    untold = valid_record(outcome="UNDECIDED", speedup=None)
+    record.validate(untold)
+    assert record.recompute(untold) == []
     assert record.recompute(refused_record("ERROR", reasons=[], clock=None, samples=[], errors={})) == []
 
 

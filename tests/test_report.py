@@ -78,6 +78,13 @@ def test_a_valid_record_in_quarantine_shows_no_number(drawing: str) -> None:
     assert "aisp quarantine list" in text.splitlines()[-1]
 
 
+def test_a_valid_record_that_the_clock_cannot_tell_is_undecided_and_has_no_number(drawing: str) -> None:
+    text = told([valid_record(outcome="UNDECIDED", speedup=None)])
+    assert "UNDECIDED" in text
+    assert "too noisy to time" in text
+    assert "800" not in text
+
+
 def test_an_unprotected_run_says_so_before_any_number(drawing: str) -> None:
     text = told([valid_record(unprotected=True)])
     assert text.startswith("UNPROTECTED: protections were switched off.")

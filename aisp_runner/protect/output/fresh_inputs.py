@@ -37,6 +37,6 @@ class FreshInputs(Protection):
         judge.hide_inputs(batch)
 
     def judge_verify(self, judge: Judge, batch: Batch, comparisons: list[Comparison]) -> Evidence:
-        stale, checked = len(set(batch.stale_calls)), len(judge.checked)
+        stale, checked = len(set(batch.stale_calls)), len(judge.checked[batch.arm])
         observed = f"{stale} of {checked} checked calls gave an output that belongs to earlier content"
         return self.found("verify", stale == 0, observed, "0 calls", batch.arm)

@@ -1,6 +1,6 @@
 """Every batch that was issued is in the sample, and every one in the sample was issued.
 
-The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all four batches. Nothing is
+The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all five batches. Nothing is
 dropped as an outlier. Blind spot: a run that is thrown away whole and repeated until it pleases; records of one plan are appended, never replaced.
 """
 
@@ -28,7 +28,7 @@ class WholeSample(Protection):
         missing = sum(1 for key, n in issued.items() if counted[key] < n)
         extra = sum(1 for key, n in counted.items() if issued.get(key, 0) < n)
         timed = Counter(key[0] for key in counted if key[0] >= 0)
-        uneven = sum(1 for n in timed.values() if n != 4)
+        uneven = sum(1 for n in timed.values() if n != 5)
         too_few = len(timed) < judge.case.measure.min_rounds
         ok = not (missing or extra or uneven or too_few)
         observed = (

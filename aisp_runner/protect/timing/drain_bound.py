@@ -35,7 +35,7 @@ class DrainBound(Protection):
     def judge_conclude(self, judge: Judge) -> Evidence:
         from aisp_runner.statistics import median
 
-        drains = {arm: [b.drain_ns / 1e3 for b in judge.batches if b.arm == arm and b.round >= 0] for arm in judge.arms}
+        drains = {arm: [b.drain_ns / 1e3 for b in judge.batches if b.arm == arm and b.round >= 0 and b.calls] for arm in judge.arms}
         cuda = judge.device.name == "cuda"
         usual = median(drains["baseline"])
         limit = 2 * usual + self.cuda_slack_us if cuda else usual + self.cpu_slack_us

@@ -28,19 +28,13 @@ class WallClockBound(Protection):
     """And this much in any case: first-call costs, and the jitter of waking up on a CPU."""
 
     def judge_conclude(self, judge: Judge) -> Evidence:
-        fixed = {arm: self._fixed_us(judge, arm) for arm in judge.arms}
-        longest = max(b.calls for b in judge.batches if b.round >= 0)
-        whole = min(b.elapsed_ns for b in judge.batches if b.round >= 0 and b.arm == "candidate" and b.calls == longest) / 1e3
-        floor = self.cuda_slack_us if judge.device.name == "cuda" else self.cpu_slack_us
-        limit = fixed["baseline"] + max(floor, self.slack * whole)
-        observed = f"a batch costs the candidate {fixed['candidate']:.0f} us beyond its calls, by its own slope"
-        return self.found("conclude", fixed["candidate"] <= limit, observed, f"{limit:.0f} us", "candidate")
-
-    def _fixed_us(self, judge: Judge, arm: str) -> float:
-        """What the quietest batches of an arm cost beyond their calls, us, if the slope between them is the cost of a call."""
-        quietest: dict[int, int] = {}
+        quietest: dict[tuple[str, int], int] = {}
         for b in judge.batches:
-            if b.round >= 0 and b.arm == arm:
-                quietest[b.calls] = min(b.elapsed_ns, quietest.get(b.calls, b.elapsed_ns))
-        (short, short_ns), (long, long_ns) = sorted(quietest.items())
-        return (long_ns - long * (long_ns - short_ns) / (long - short)) / 1e3
+            if b.round >= 0:
+                quietest[b.arm, b.calls] = min(b.elapsed_ns, quietest.get((b.arm, b.calls), b.elapsed_ns))
+        (short, short_ns), (long, long_ns) = sorted((n, ns) for (arm, n), ns in quietest.items() if arm == "candidate")
+        fixed_us = (long_ns - long * (long_ns - short_ns) / (long - short)) / 1e3
+        floor = self.cuda_slack_us if judge.device.name == "cuda" else self.cpu_slack_us
+        limit_us = quietest["baseline", 0] / 1e3 + max(floor, self.slack * long_ns / 1e3)
+        observed = f"a batch costs the candidate {fixed_us:.0f} us beyond its calls, by its own slope"
+        return self.found("conclude", fixed_us <= limit_us, observed, f"{limit_us:.0f} us", "candidate")

@@ -123,7 +123,7 @@ def one_run(request: config.Request, folders: tuple[Path, ...]) -> int:
 def run_folder(asked: str | None, plan: Plan) -> Path:
     """The run's folder: the one asked for, or runs/<UTC time>-<plan's digest>. Raises ConfigError when it holds another run."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    folder = Path(asked) if asked else Path("runs") / f"{stamp}-{plan.sha256()[:8]}"
+    folder = Path(asked).expanduser() if asked else Path("runs") / f"{stamp}-{plan.sha256()[:8]}"
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"run_dir: {folder} is a file. Name a folder.")
     if (folder / "records.jsonl").exists():
@@ -220,7 +220,7 @@ def explained(error: BaseException, argv: Sequence[str]) -> str:
     if isinstance(error, OverrideParseException):
         return f"'{error.override}' cannot be read: {config.first_line(error)}. Write KEY=VALUE, and quote a value with spaces."
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return refused_override(config.first_line(error), argv)
+        return refused_override(next(filter(None, map(config.first_line, chain)), type(error).__name__), argv)
     return ""
 
 

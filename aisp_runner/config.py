@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,17 @@ def _loaded(path: Path, stamp: int) -> dict[str, Any]:
         raise
     if value and not isinstance(value, dict):
         raise ConfigError(f"{shown(path)}: it holds {schema.kind(value)}; a mapping of keys to values is wanted.")
+    if value and path.parent.name == "workload":
+        _refuse_composition(value, path)
     return dict(value or {})
+
+
+def _refuse_composition(value: dict[str, Any], path: Path) -> None:
+    """A workload is one file that says everything: what it could pull in or override would escape a reviewer."""
+    if "defaults" in value:
+        raise ConfigError(f"{shown(path)}: defaults: a workload is one file that pulls in no other. Write its keys out.")
+    if re.search(r"^\s*#\s*@package\b", path.read_text("utf-8"), re.MULTILINE):
+        raise ConfigError(f"{shown(path)}: it has a `# @package` line, which could change a run's settings. Remove the line.")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -157,28 +168,42 @@ def compose(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> Reque
 def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
     """Overrides as Hydra needs them.
 
-    +chapter=ch01,ch06 is a list (unless it is to be swept), +workload=ch06_* is written out, and keys that a file may leave
-    open get the ++ that adds them. Raises ConfigError for an override without a key, and a selection that is no name.
+    +chapter=ch01,ch06 and a repeated +chapter= become a list (unless they are to be swept), +workload=ch06_* is written out,
+    and keys that a file may leave open get the ++ that adds them. The files of the chosen workloads are read, so that one that
+    is no YAML is reported as such. Raises ConfigError for that, an override without a key, and a selection that is no name.
     """
     sweep = bool({"-m", "--multirun"} & set(overrides))
-    result = []
+    result: list[str] = []
+    chosen: dict[str, list[str]] = {}
     for override in overrides:
         key, equals, value = override.partition("=")
-        plain = "(" not in value and not sweep
         if equals and not key.strip("+~ "):
             raise ConfigError(f"'{override}' cannot be read. Write KEY=VALUE.")
         if key.lstrip("+") in SELECTORS and (value.lower() in ("", "null", "true", "false") or value.isdigit()):
             raise ConfigError(f"{override}: a name is wanted, such as {key}=NAME.")
-        if key == "+workload" and "*" in value and plain:
-            patterns = [pattern.strip() for pattern in value.strip("[]").split(",")]
-            names = [name for pattern in patterns for name in _matching(pattern, files, "+workload")]
-            override = f"+workload=[{','.join(dict.fromkeys(names))}]"
-        elif key.startswith("+") and key[1:] in SELECTORS and "," in value and "[" not in value and plain:
-            override = f"{key}=[{value}]"
-        elif equals and key.startswith(("workload.", "protect.knobs.")):
-            override = "++" + override
-        result.append(override)
-    return result
+        if key.startswith("+") and key[1:] in SELECTORS and "(" not in value and not sweep:
+            if key not in chosen:
+                result.append(key)
+            chosen.setdefault(key, []).extend(_names(key, value, files))
+            continue
+        result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.")) else override)
+    for name in chosen.get("+workload", []):
+        if name in files:
+            load_yaml(files[name])
+    return [_selecting(word, chosen[word]) if word in chosen else word for word in result]
+
+
+def _names(key: str, value: str, files: dict[str, Path]) -> list[str]:
+    """The names in ch01, [ch01,ch06] or ch06_*."""
+    names = [name.strip() for name in value.removeprefix("[").removesuffix("]").split(",")]
+    if key != "+workload":
+        return names
+    return [found for name in names for found in (_matching(name, files, key) if "*" in name else [name])]
+
+
+def _selecting(key: str, names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return f"{key}={names[0]}" if len(names) == 1 else f"{key}=[{','.join(names)}]"
 
 
 def request(config: DictConfig, overrides: Sequence[str], folders: Sequence[Path]) -> Request:

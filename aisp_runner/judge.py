@@ -50,7 +50,7 @@ class Batch:
     issued_ns: int = 0
     done_ns: int = 0
     drain_ns: int = 0
-    """What was found still going on after DONE (see Device.drain)."""
+    """What was found still going on after DONE (see Device.drained)."""
     reported_ns: int = 0
     """The worker's own reading; recorded, not trusted."""
     tripwires: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
@@ -177,10 +177,11 @@ class Judge:
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
         batch.done_ns = arm.await_done(batch.sequence)
+        mark = self.device.after_done(arm.pid)
         if calls:
             self.shields.run("at_done", self, batch)
-            batch.drain_ns = self.device.drain(arm.pid)
             self._snapshot(arm, batch)
+            batch.drain_ns = self.device.drained(arm.pid, mark)
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
         batch.reported_ns = int(done.get("reported_ns", 0))

@@ -136,9 +136,7 @@ class Planner:
         if device not in spec.axes:
             return f"it declares no sizes for {device} (axes.{device})"
         if device == "cpu":
-            wanted = [f"{spec.gpus} GPUs"] if spec.gpus > 1 else []
-            wanted += [f"compute capability {_version(spec.min_capability)}"] if spec.min_capability else []
-            return f"it needs {' and '.join(wanted)}, and this run is on cpu" if wanted else ""
+            return f"it needs {spec.gpus} GPUs, and this run is on cpu" if spec.gpus > 1 else ""
         gpus = self.world.gpus
         if not gpus:
             return f"no CUDA GPU is visible{f': {self.world.why_none}' if self.world.why_none else ''}"
@@ -229,7 +227,7 @@ class Planner:
 def _candidate(text: str) -> tuple[Path, str]:
     """The file and function of `candidate=FILE.py::FUNCTION`."""
     file, colons, name = text.partition("::")
-    path = Path(file).absolute()
+    path = Path(file).expanduser().absolute()
     if not path.is_file():
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.py")]) if path.parent.is_dir() else ""
         raise ConfigError(f"candidate: there is no file '{file}'.{near} Write candidate=path/to/file.py::function.")

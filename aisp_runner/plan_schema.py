@@ -59,7 +59,7 @@ def _object(kind: type) -> dict[str, Any]:
         if default is dataclasses.MISSING:
             required.append(field.name)
         description = docs.get(field.name, f"{field.name.replace('_', ' ').capitalize()}.")
-        description += " No default." if default is dataclasses.MISSING else f" Default: {json.dumps(case.to_json(default))}."
+        description += f" {_default(default)}"
         properties[field.name] = {"description": description, **_type(hints[field.name])}
     return {
         "description": " ".join((kind.__doc__ or "").split()),
@@ -68,6 +68,12 @@ def _object(kind: type) -> dict[str, Any]:
         "required": required,
         "properties": properties,
     }
+
+
+def _default(value: Any) -> str:
+    if value is dataclasses.MISSING:
+        return "No default."
+    return f"Default: {f'that of {type(value).__name__}' if dataclasses.is_dataclass(value) else json.dumps(value)}."
 
 
 def _type(hint: Any) -> dict[str, Any]:

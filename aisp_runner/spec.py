@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import keyword
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +87,6 @@ class WorkloadSpec:
 
 def load_workload(path: Path) -> WorkloadSpec:
     """The workload in a YAML file. Raises ConfigError with a line for each problem of it."""
-    if re.search(r"^\s*#\s*@package\b", path.read_text("utf-8"), re.MULTILINE):
-        raise ConfigError(f"{shown(path)}: it has a `# @package` line, which could change a run's settings. Remove the line.")
     return workload_from_dict(path.stem, load_yaml(path), shown(path), path.absolute().parent)
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,8 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from aisp_runner import plan_schema
-from aisp_runner.case import Plan, to_json
+from aisp_runner import plan_schema, schema
+from aisp_runner.case import Limits, Measure, Plan, to_json
+from aisp_runner.config import load_yaml
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError
 from aisp_runner.plan import World, plan_of
@@ -132,11 +135,30 @@ def test_selections_are_combined_and_each_workload_taken_once(mine: Path) -> Non
 def test_several_workloads_are_chosen_by_list_and_by_pattern(mine: Path) -> None:
     for text in ("+workload=[tst_add,tst_other]", "+workload=tst_add,tst_other", "+workload=tst_[ao]*"):
         assert {case.workload for case in plan(mine, text).cases} == {"tst_add", "tst_other"}
+    assert {case.workload for case in plan(mine, "+workload=tst_add", "+workload=tst_other").cases} == {"tst_add", "tst_other"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- a", "it holds a list; a mapping of keys to values is wanted."),
+        ("", "question: missing. A question in one line is wanted."),
+        ("question: ${", "tst_add.yaml: token recognition error|tst_add.yaml: .*[$]"),
+        ("question: a\ndefaults: [tst_sub]", "defaults: a workload is one file that pulls in no other. Write its keys out."),
+        ("# @package _global_\nverify: {phase: detect}", "it has a `# @package` line, which could change a run's settings."),
+        ("a: [", "line 2: not YAML: "),
+    ],
+)
+def test_workload_that_is_no_plain_mapping_is_refused(mine: Path, text: str, said: str) -> None:
+    put(mine, "tst_add", text + "\n")
+    assert re.search(said, refusal(mine, "+workload=tst_add"))
 
 
 def test_suite_selects_by_tag_and_pattern_and_excludes(mine: Path) -> None:
     (mine / "suite").mkdir()
-    (mine / "suite" / "few.yaml").write_text("title: few\nselect: {chapters: [tst1], workloads: ['tst_o*']}\nexclude: [tst_add]\n")
+    (mine / "suite" / "few.yaml").write_text(
+        "title: few\nselect: {chapters: [tst1], workloads: ['tst_o*']}\nexclude: [tst_add]\n"
+    )
     assert {case.workload for case in plan(mine, "+suite=few").cases} == {"tst_sub", "tst_other"}
 
 
@@ -156,7 +178,7 @@ def test_suite_that_selects_nothing_is_refused(mine: Path, text: str, said: str)
 
 
 def test_single_workload_is_changed_on_the_command_line(mine: Path) -> None:
-    made = plan(mine, "+workload=tst_add", "workload.axes.cpu.n=[2]", "workload.claim=wall", "workload.held_out={}")
+    made = plan(mine, "+workload=tst_add", "workload.axes.cpu.n=[2]", "workload.claim=wall", "~workload.held_out")
     assert [(case.axes["n"], case.claim) for case in made.cases] == [(2, "wall")]
 
 
@@ -213,6 +235,11 @@ def test_unmet_requirement_skips_with_the_reason(
     made = plan(mine, "+workload=tst_env", world=world)
     assert made.cases == ()
     assert all(reason in text for text in skips(made))
+
+
+def test_capability_is_asked_of_gpus_alone(mine: Path) -> None:
+    put(mine, "tst_env", f'{ADD}environment: {{min_capability: "9.0"}}\n')
+    assert plan(mine, "+workload=tst_env").cases
 
 
 def test_capability_ten_is_above_nine(mine: Path) -> None:
@@ -286,7 +313,10 @@ def test_mistakes_of_several_workloads_are_reported_together(mine: Path) -> None
         ("threads=0", "threads: 0 is not allowed; a number of threads, at least 1 is wanted."),
         ("candidate_returns=maybe", "candidate_returns: 'maybe' is a string; true or false is wanted."),
         ("+limits.memori_gib=3", "limits.memori_gib: unknown key. Did you mean 'memory_gib'?"),
-        ("run_dir=${oc.env:AISP_NO_SUCH}", "run_dir: Environment variable 'AISP_NO_SUCH' not found"),
+        (
+            "run_dir=${oc.env:AISP_NO_SUCH}",
+            "run_dir: KeyError raised while resolving interpolation: \"Environment variable 'AISP_NO_SUCH' not found\"",
+        ),
     ],
 )
 def test_setting_that_makes_no_sense_is_refused(mine: Path, override: str, said: str) -> None:
@@ -343,6 +373,20 @@ def test_plan_schema_is_fresh_and_describes_a_plan(mine: Path) -> None:
     jsonschema.Draft7Validator(json.loads(written)).validate(whole)
     del whole["plan"]["cases"][0]["axes"]
     assert not jsonschema.Draft7Validator(json.loads(written)).is_valid(whole)
+
+
+def test_standard_measure_and_limits_are_the_dataclasses_own_but_for_the_rounds(mine: Path) -> None:
+    case = plan(mine, "+workload=tst_add", "margin=0.02").cases[0]
+    assert dataclasses.replace(case.measure, rounds=Measure.rounds, min_rounds=Measure.min_rounds) == Measure()
+    assert case.limits == Limits()
+
+
+@pytest.mark.parametrize("name", ["chapter", "lab", "suite"])
+def test_chapters_labs_and_suites_of_the_repository_keep_to_their_schema(name: str) -> None:
+    for file in (content_root() / "conf" / name).glob("*.yaml"):
+        data = load_yaml(file)
+        assert schema.problems(data, "suite" if name == "suite" else "chapter") == []
+        assert data.get("id", file.stem) == file.stem
 
 
 @pytest.mark.parametrize("world", [CPU, GPU], ids=["cpu", "gpu"])

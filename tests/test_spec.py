@@ -87,9 +87,7 @@ def test_good_workload_is_loaded_with_its_defaults(tmp_path: Path) -> None:
         pytest.param(
             '[n, "2 * n"]', "[m]", "inputs.a.shape: axis 'm' is not defined for device cpu. Axes: n.", id="undefined axis"
         ),
-        pytest.param(
-            "bytes: 12 * n", "bytes: f(n)", "work.bytes: 'f(n)' holds a call.", id="work is no arithmetic"
-        ),
+        pytest.param("bytes: 12 * n", "bytes: f(n)", "work.bytes: 'f(n)' holds a call.", id="work is no arithmetic"),
         pytest.param(
             "verify: {phase: gate}",
             "verify: {phase: gaet}",
@@ -104,10 +102,14 @@ def test_good_workload_is_loaded_with_its_defaults(tmp_path: Path) -> None:
         ),
         pytest.param("[4, 8]", "[4, 4]", "axes.cpu.n: 4 is there twice.", id="size twice"),
         pytest.param("[4, 8]", "[0]", "axes.cpu.n[0]: 0 is not allowed; a size, at least 1 is wanted.", id="size zero"),
-        pytest.param("[4, 8]", "4", "axes.cpu.n: 4 is a number; a list of sizes, such as [1024, 4096] is wanted.", id="one size"),
+        pytest.param(
+            "[4, 8]", "4", "axes.cpu.n: 4 is a number; a list of sizes, such as [1024, 4096] is wanted.", id="one size"
+        ),
         pytest.param("[fast, ", "[fast, fast, ", "optimized: 'fast' is there 2 times. Leave one.", id="duplicate variant"),
         pytest.param("[fast, ", "[loop, ", "optimized: 'loop' is the baseline.", id="baseline among the variants"),
-        pytest.param("[fast, ", "[3, ", "optimized[0]: 3 is a number; a function's name, or {name, device, returns}", id="variant 3"),
+        pytest.param(
+            "[fast, ", "[3, ", "optimized[0]: 3 is a number; a function's name, or {name, device, returns}", id="variant 3"
+        ),
         pytest.param(
             "{name: tuned, device: cuda}",
             "{name: tuned, devise: cuda}",
@@ -116,7 +118,9 @@ def test_good_workload_is_loaded_with_its_defaults(tmp_path: Path) -> None:
         ),
         pytest.param("k.py", "kk.py", "source: there is neither ", id="missing source"),
         pytest.param("k.py", "kk.py", "Did you mean 'k.py'?", id="missing source, nearest"),
-        pytest.param("[fast, ", "[fats, ", "k.py has no function 'fats'. Did you mean 'fast'? Its functions: ", id="no function"),
+        pytest.param(
+            "[fast, ", "[fats, ", "k.py has no function 'fats'. Did you mean 'fast'? Its functions: ", id="no function"
+        ),
         pytest.param(
             "[fast, ",
             "[renamed, ",
@@ -125,34 +129,57 @@ def test_good_workload_is_loaded_with_its_defaults(tmp_path: Path) -> None:
         ),
         pytest.param("[fast, ", "[returning, ", "if it returns its outputs, say `returns: true`", id="returns, not said"),
         pytest.param(
-            "[fast, ", "[{name: fast, returns: true}, ", "if it writes into them, say `returns: false`", id="writes, said to return"
+            "[fast, ",
+            "[{name: fast, returns: true}, ",
+            "if it writes into them, say `returns: false`",
+            id="writes, said to return",
         ),
-        pytest.param("cpu: [{n: 5}]", "cpu: [{n: 4}]", "held_out.cpu[0]: {'n': 4} is one of the declared cases", id="not held out"),
-        pytest.param("cpu: [{n: 5}]", "cpu: [{m: 5}]", "held_out.cpu[0].m: axis 'm' is not defined for device cpu", id="other axis"),
+        pytest.param(
+            "cpu: [{n: 5}]", "cpu: [{n: 4}]", "held_out.cpu[0]: {'n': 4} is one of the declared cases", id="not held out"
+        ),
+        pytest.param(
+            "cpu: [{n: 5}]", "cpu: [{m: 5}]", "held_out.cpu[0].m: axis 'm' is not defined for device cpu", id="other axis"
+        ),
         pytest.param("cpu: [{n: 5}]", "cpu: [{}]", "held_out.cpu[0]: n missing.", id="axis missing"),
-        pytest.param('"9.0"', '"9.x"', "environment.min_capability: '9.x' is not allowed; a compute capability", id="capability"),
-        pytest.param('"9.0"', "9.0", 'environment.min_capability: 9.0 is a number; a compute capability in quotes', id="unquoted"),
-        pytest.param('"9.0"', '"9.0", gpus: -1', "environment.gpus: -1 is not allowed; a number of GPUs, at least 1", id="gpus -1"),
+        pytest.param(
+            '"9.0"', '"9.x"', "environment.min_capability: '9.x' is not allowed; a compute capability", id="capability"
+        ),
+        pytest.param(
+            '"9.0"', "9.0", "environment.min_capability: 9.0 is a number; a compute capability in quotes", id="unquoted"
+        ),
+        pytest.param(
+            '"9.0"', '"9.0", gpus: -1', "environment.gpus: -1 is not allowed; a number of GPUs, at least 1", id="gpus -1"
+        ),
         pytest.param(
             'any, min_capability: "9.0"',
             "cpu, gpus: 4",
             "environment.gpus: 4 cannot be had with device: cpu. Remove it, or say device: cuda.",
             id="gpus on cpu",
         ),
-        pytest.param("  cuda: {n: [16]}", "  gpu: {n: [16]}", "axes.gpu: unknown key. Did you mean 'cuda'? Known keys: cpu, cuda.", id="device"),
+        pytest.param(
+            "  cuda: {n: [16]}",
+            "  gpu: {n: [16]}",
+            "axes.gpu: unknown key. Did you mean 'cuda'? Known keys: cpu, cuda.",
+            id="device",
+        ),
         pytest.param("init: normal", "init: uniform, low: 3", "inputs.a: low 3 is not below high 1.", id="empty range"),
         pytest.param("init: normal", "init: log_uniform", "inputs.a.low: 0 is not above 0", id="log of zero"),
         pytest.param("init: normal", "init: normal, low: 3", "inputs.a.low: init normal has no low.", id="range of normal"),
         pytest.param("  c: {", "  a: {", "outputs.a: there is an input 'a' too.", id="input and output of one name"),
         pytest.param("question:", "chapter: no\nquestion:", "chapter: False is a boolean; ", id="boolean by YAML"),
-        pytest.param("  cpu: {n", "  on: {n", "axes: the key True: YAML reads on, off, yes, no, true and false as", id="key by YAML"),
+        pytest.param(
+            "  cpu: {n", "  on: {n", "axes: the key True: YAML reads on, off, yes, no, true and false as", id="key by YAML"
+        ),
         pytest.param("one addition", "one addition, once", "A comma ends a value inside { }", id="comma in a flow mapping"),
         pytest.param("question: Is it faster?\n", "", "question: missing. A question in one line is wanted.", id="no question"),
-        pytest.param("question:", "chapter: a\nlab: b\nquestion:", "lab: a workload belongs to a chapter or to a lab", id="both"),
-        pytest.param("question:", "cuda: [x.cu]\nquestion:", "x.cu is not there. `cuda:` names files beside k.py.", id="no .cu"),
+        pytest.param(
+            "question:", "chapter: a\nlab: b\nquestion:", "lab: a workload belongs to a chapter or to a lab", id="both"
+        ),
+        pytest.param(
+            "question:", "cuda: [x.cu]\nquestion:", "x.cu is not there. `cuda:` names files beside k.py.", id="no .cu"
+        ),
         pytest.param("question:", "question: again\nquestion:", "not YAML: found duplicate key question.", id="key twice"),
         pytest.param("question:", "\tquestion:", "not YAML: found character '\\t'", id="tab"),
-        pytest.param("question:", "# @package _global_\nquestion:", "it has a `# @package` line", id="package line"),
         pytest.param("question:", "defaults: [x]\nquestion:", "defaults: unknown key.", id="defaults list"),
         pytest.param("question:", "_target_: os.system\nquestion:", "_target_: unknown key.", id="target"),
     ],

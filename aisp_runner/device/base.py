@@ -138,9 +138,14 @@ class Device(Protocol):
     def flush(self) -> None:
         """Pushes other content out of the device's last-level cache, where the judge can."""
 
-    def drain(self, pid: int) -> int:
-        """Nanoseconds of work found after DONE: how long the judge's own small operation waits (CUDA), or CPU time that process `pid` went on
-        using in a window of 3 ms (CPU)."""
+    def after_done(self, pid: int) -> int:
+        """The very first thing after DONE; gives what `drained` needs."""
+
+    def drained(self, pid: int, mark: int) -> int:
+        """Nanoseconds of work found after DONE, by what `after_done` gave.
+
+        CUDA: how long the judge's own small operation took. CPU: CPU time that process `pid` used within 3 ms.
+        """
 
 
 class Worksite(Protocol):
@@ -163,6 +168,9 @@ class Worksite(Protocol):
 
     def signal_done(self, sequence: int) -> None:
         """Says DONE from this thread."""
+
+    def touch(self) -> None:
+        """One tiny operation, so that a batch without calls costs what any batch costs beyond its calls."""
 
     def synchronize(self) -> None:
         """Waits for the device, by the driver call that was captured before any candidate code was loaded."""

@@ -79,10 +79,13 @@ class CpuDevice:
     def flush(self) -> None:
         """Not done on a CPU: the ring is rewritten before every batch and is larger than a core's own cache."""
 
-    def drain(self, pid: int) -> int:
-        before = cpu_ns(pid)
-        time.sleep(DRAIN_WINDOW_NS / 1e9)
-        return cpu_ns(pid) - before
+    def after_done(self, pid: int) -> int:
+        self._window_ends = time.perf_counter() + DRAIN_WINDOW_NS / 1e9
+        return _cpu_ns(pid)
+
+    def drained(self, pid: int, mark: int) -> int:
+        time.sleep(max(0.0, self._window_ends - time.perf_counter()))
+        return max(0, _cpu_ns(pid) - mark)
 
 
 class CpuWorksite:
@@ -114,8 +117,19 @@ class CpuWorksite:
     def signal_done(self, sequence: int) -> None:
         os.eventfd_write(self.done, sequence)
 
+    def touch(self) -> None:
+        """Nothing needs it: an empty batch wakes the same threads as a full one."""
+
     def synchronize(self) -> None:
         """Nothing is asynchronous here."""
+
+
+def _cpu_ns(pid: int) -> int:
+    """0 for a process that has ended: its channel tells that."""
+    try:
+        return cpu_ns(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def _map(fd: int, nbytes: int) -> torch.Tensor:

@@ -5,6 +5,7 @@ Everything a candidate could replace in torch is taken from the driver here, bef
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import Any
@@ -24,7 +25,9 @@ class CudaWorksite:
 
     def __init__(self, signals: int) -> None:
         torch.cuda.init()
-        torch.zeros(1, device="cuda")
+        scratch = torch.zeros(1, device="cuda")
+        self.touch = functools.partial(scratch.add_, 1)
+        self.touch()
         self.words = words(signals)
         os.close(signals)
         address = self.words.ctypes.data

@@ -2,7 +2,7 @@
 
 CUDA: the judge's own small operation right after DONE waits for whatever else the device is doing; an honest run's takes 165 to 260 us, mostly the context
 switch. CPU: the worker's threads may use no CPU time after DONE but what the report takes. The quietest of the candidate's batches is held against the
-baseline's, since noise only lengthens. Blind spot: work shorter than the slack (200 us on a GPU); work in another process of the candidate's on a CPU.
+baseline's, since noise only lengthens. Blind spot: work shorter than the slack (about 100 us on a GPU); work in another process of the candidate's on a CPU.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class DrainBound(Protection):
         "location.background_thread",
     )
 
-    cuda_slack_us: float = 200.0
-    """Above twice the baseline's median drain, us."""
+    cuda_slack_us: float = 60.0
+    """Above 1.25 times the baseline's median drain, us."""
     cpu_slack_us: float = 1500.0
     """CPU time above the baseline's median in a window of 3 ms, us."""
 
@@ -38,7 +38,7 @@ class DrainBound(Protection):
         drains = {arm: [b.drain_ns / 1e3 for b in judge.batches if b.arm == arm and b.round >= 0 and b.calls] for arm in judge.arms}
         cuda = judge.device.name == "cuda"
         usual = median(drains["baseline"])
-        limit = 2 * usual + self.cuda_slack_us if cuda else usual + self.cpu_slack_us
+        limit = 1.25 * usual + self.cuda_slack_us if cuda else usual + self.cpu_slack_us
         quietest = min(drains["candidate"])
         what = "the judge's next operation took" if cuda else "CPU time used within 3 ms of DONE:"
         return self.found("conclude", quietest <= limit, f"{what} {quietest:.0f} us or more", f"{limit:.0f} us", "candidate")

@@ -1,12 +1,15 @@
 """The judge's clock over whole batches bounds the claim.
 
-A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow, and the slope shrinks. So the
-candidate's time a call is its long batch less the baseline's handshake, which no padding can lower, and a candidate whose own slope claims much more than
-that is refused. The quietest long and short batches are used, since noise only lengthens. Blind spot: a claim within the slack.
+A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow, and the
+slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can lower, and a
+candidate whose own slope leaves most of a batch unexplained is refused. So is one that finishes its calls sooner than the baseline
+finishes none. The quietest batches are used, since noise only lengthens, and the baseline's own misfit widens the limit. Blind
+spot: a claim within the slack, which gains nothing, since the candidate's short batches do not enter the speed-up.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,20 +24,34 @@ class WallClockBound(Protection):
     id = "timing.wall_clock_bound"
     covers = ("timing.event_timing_gaps", "timing.clock_drift", "timing.timer_granularity", "evaluation.eval_code_exploitation")
 
-    slack: float = 0.25
-    """Share of a long batch by which a candidate's fixed cost may exceed the baseline's."""
+    slack: float = 0.4
+    """Share of a long batch that a candidate's own slope may leave unexplained."""
     cuda_slack_us: float = 40.0
     cpu_slack_us: float = 400.0
     """And this much in any case: first-call costs, and the jitter of waking up on a CPU."""
+    least: float = 0.6
+    """A long batch takes at least this share of the baseline's empty one."""
 
-    def judge_conclude(self, judge: Judge) -> Evidence:
-        quietest: dict[tuple[str, int], int] = {}
+    def judge_conclude(self, judge: Judge) -> list[Evidence]:
+        quietest: dict[tuple[str, int], float] = {}
         for b in judge.batches:
             if b.round >= 0:
-                quietest[b.arm, b.calls] = min(b.elapsed_ns, quietest.get((b.arm, b.calls), b.elapsed_ns))
-        (short, short_ns), (long, long_ns) = sorted((n, ns) for (arm, n), ns in quietest.items() if arm == "candidate")
-        fixed_us = (long_ns - long * (long_ns - short_ns) / (long - short)) / 1e3
+                quietest[b.arm, b.calls] = min(b.elapsed_ns / 1e3, quietest.get((b.arm, b.calls), b.elapsed_ns / 1e3))
+        empty_us = quietest["baseline", 0]
+        batches = {arm: sorted((n, us) for (a, n), us in quietest.items() if a == arm and n) for arm in ("baseline", "candidate")}
+        fixed_us, misfit_us = _fixed(batches["candidate"]), abs(_fixed(batches["baseline"]) - empty_us)
+        long_us = batches["candidate"][-1][1]
         floor = self.cuda_slack_us if judge.device.name == "cuda" else self.cpu_slack_us
-        limit_us = quietest["baseline", 0] / 1e3 + max(floor, self.slack * long_ns / 1e3)
-        observed = f"a batch costs the candidate {fixed_us:.0f} us beyond its calls, by its own slope"
-        return self.found("conclude", fixed_us <= limit_us, observed, f"{limit_us:.0f} us", "candidate")
+        limit_us = empty_us + max(floor, self.slack * long_us, 3 * misfit_us)
+        padded = f"by its own slope a batch costs the candidate {fixed_us:.0f} us beyond its calls"
+        early = f"the candidate's long batch took {long_us:.0f} us, the baseline's empty one {empty_us:.0f} us"
+        return [
+            self.found("conclude", fixed_us <= limit_us, padded, f"{limit_us:.0f} us", "candidate"),
+            self.found("conclude", long_us >= self.least * empty_us, early, f"{self.least * empty_us:.0f} us", "candidate"),
+        ]
+
+
+def _fixed(batches: Iterable[tuple[int, float]]) -> float:
+    """What a batch costs beyond its calls, us, if the slope between a short and a long one is the cost of a call."""
+    (short, short_us), (long, long_us) = batches
+    return long_us - long * (long_us - short_us) / (long - short)

@@ -23,7 +23,9 @@ ARM_SECONDS = 1.0
 
 
 class ArmTimeout(Exception):
-    """Calls could not be enqueued behind the gate: the variant waits for the device, or launches more than the queue holds. Says whose."""
+    """Calls could not be enqueued behind the gate: the variant waits for the device, or launches more than the queue holds.
+    Says whose.
+    """
 
 
 class Arm:
@@ -69,7 +71,9 @@ class Arm:
         self._expect("ready", 0, self.case.limits.start_seconds, "load its file")
 
     def arm(self, sequence: int, order: Sequence[int], gated: bool) -> None:
-        """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate, and WorkerFault."""
+        """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate, and
+        WorkerFault.
+        """
         self._send("batch", sequence=sequence, order=list(order), gated=gated)
         if not gated:
             self._expect("ready", sequence, self.case.limits.batch_seconds, "start a batch")
@@ -145,10 +149,14 @@ class Arm:
         if message["kind"] != kind or message.get("sequence") != sequence:
             odd = {k: message.get(k) for k in ("kind", "sequence")}
             wanted = f"'{kind}' of batch {sequence}"
-            raise WorkerFault(self.role, "protocol", f"{self._who()} sent {str(odd)[:100]} on its channel where {wanted} was due")
+            raise WorkerFault(
+                self.role, "protocol", f"{self._who()} sent {str(odd)[:100]} on its channel where {wanted} was due"
+            )
 
     def _hung(self, doing: str, seconds: float) -> WorkerFault:
-        return WorkerFault(self.role, "hung", f"{self._who()} did not {doing} within {seconds:g} s and was stopped (limits.*_seconds)")
+        return WorkerFault(
+            self.role, "hung", f"{self._who()} did not {doing} within {seconds:g} s and was stopped (limits.*_seconds)"
+        )
 
     def _fault(self, error: ProtocolError) -> WorkerFault:
         """What a broken channel means: the process ended (how?), or it wrote something that is no message."""

@@ -1,7 +1,8 @@
 """From a source to something a worker can load: a private staging folder, and CUDA C++ built by nvcc.
 
-Python and Triton sources are copied (the worker imports them; Triton compiles on the first call). Each CUDA C++ file becomes a shared library of the same
-stem in the folder that the worker finds as AISP_BUILD_DIR. Libraries are kept by the digest of what they were built from.
+Python and Triton sources are copied (the worker imports them; Triton compiles on the first call). Each CUDA C++ file becomes
+a shared library of the same stem in the folder that the worker finds as AISP_BUILD_DIR. Libraries are kept by the digest of
+what they were built from.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ NVCC_FLAGS = ("-O3", "-std=c++17", "-shared", "-Xcompiler", "-fPIC", "-lineinfo"
 NVCC_SECONDS = 300.0
 
 PASSED_ON = (
-    "PATH LANG LC_ALL LD_LIBRARY_PATH CUDA_HOME CUDA_PATH CUDA_VISIBLE_DEVICES CC CXX TRITON_LIBCUDA_PATH TRITON_PTXAS_PATH "
-    "OPENBLAS_CORETYPE OPENBLAS_L2_SIZE OMP_WAIT_POLICY KMP_BLOCKTIME OPENBLAS_NUM_THREADS "
-    "NCCL_NVLS_ENABLE TORCH_SYMM_MEM_DISABLE_MULTICAST NVSHMEM_DISABLE_NVLS"
-).split()
+    *("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CC", "CXX"),
+    *("CUDA_HOME", "CUDA_PATH", "CUDA_VISIBLE_DEVICES", "TRITON_LIBCUDA_PATH", "TRITON_PTXAS_PATH"),
+    *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY", "KMP_BLOCKTIME"),
+    *("NCCL_NVLS_ENABLE", "TORCH_SYMM_MEM_DISABLE_MULTICAST", "NVSHMEM_DISABLE_NVLS"),
+)
 """Environment variables a worker keeps. All others, credentials among them, stay with the judge."""
 
 

@@ -1,6 +1,7 @@
 """The console script aisp-run: a Hydra app that makes a plan, writes it to the run's folder and runs it.
 
-Exit codes: 0 pass, 1 internal error, 2 usage or config, 3 gate failed, 4 inconclusive, 5 nothing was measured, 130 interrupted.
+Exit codes: 0 pass, 1 internal error, 2 usage or config, 3 gate failed, 4 inconclusive, 5 nothing was measured, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def run(argv: list[str]) -> int:
 def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
     """Let Hydra read the command line and compose the config, and run what it asks for.
 
-    Hydra discards what the decorated function returns, and an exit inside a job would end a sweep, so codes are kept out here.
+    Hydra discards what the decorated function returns, and an exit inside a job would end a sweep, so codes are kept out
+    here.
     """
     import hydra
     from hydra.core.hydra_config import HydraConfig

@@ -1,4 +1,5 @@
-"""Configs as plain values: reading YAML files, and what Hydra composes of them. Only this and cli.py know Hydra and OmegaConf.
+"""Configs as plain values: reading YAML files, and what Hydra composes of them. Only this and cli.py know Hydra and
+OmegaConf.
 
 A request names workloads (+workload=, +chapter=, +lab=, +suite=) and settings. Hydra composes the settings once, with the
 workload merged in when one is named, so that `workload.margin=0.05` works; all workloads are read from their files.
@@ -169,8 +170,9 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
     """Overrides as Hydra needs them.
 
     +chapter=ch01,ch06 and a repeated +chapter= become a list (unless they are to be swept), +workload=ch06_* is written out,
-    and keys that a file may leave open get the ++ that adds them. The files of the chosen workloads are read, so that one that
-    is no YAML is reported as such. Raises ConfigError for that, an override without a key, and a selection that is no name.
+    and keys that a file may leave open get the ++ that adds them. The files of the chosen workloads are read, so that one
+    that is no YAML is reported as such. Raises ConfigError for that, an override without a key, and a selection that is no
+    name.
     """
     sweep = bool({"-m", "--multirun"} & set(overrides))
     result: list[str] = []

@@ -126,14 +126,16 @@ def _refuse_unprotected_gates(plan: Plan) -> None:
         missing = [name for name, kind in registry.known().items() if kind.essential and name not in case.protections]
         if missing and case.phase == "gate":
             raise ConfigError(
-                f"{case.workload}: phase gate without {', '.join(missing)}. A run without its essential protections proves nothing; "
-                "use protect=strict, or verify.phase=detect to look at what an unprotected run would say."
+                f"{case.workload}: phase gate without {', '.join(missing)}. A run without essential protections proves nothing; use "
+                " protect=strict, or verify.phase=detect to look at what an unprotected run would say."
             )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line of `python -m aisp_runner.execute`."""
-    parser = argparse.ArgumentParser(prog="python -m aisp_runner.execute", description="Runs a plan.json that `aisp-run` wrote.")
+    parser = argparse.ArgumentParser(
+        prog="python -m aisp_runner.execute", description="Runs a plan.json that `aisp-run` wrote."
+    )
     parser.add_argument("plan", type=Path, help="a plan.json")
     parser.add_argument("--run-dir", type=Path, help="where plan.json and records.jsonl go (default: runs/<time>-<plan>)")
     given = parser.parse_args(arguments)

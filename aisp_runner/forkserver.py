@@ -1,8 +1,8 @@
 """The process that workers are forked from: it has imported torch, and it never touches CUDA.
 
-A fork costs milliseconds where a fresh Python with torch and triton costs three seconds. The server is also the workers' nurse: it
-drains what they print, watches the memory they use, ends them when they go over a limit, and tells the judge how each one ended. It runs no
-candidate code itself. `ForkServer` is the judge's side; `main` is the server.
+A fork costs milliseconds where a fresh Python with torch and triton costs three seconds. The server is also the workers'
+nurse: it drains what they print, watches the memory they use, ends them when they go over a limit, and tells the judge how
+each one ended. It runs no candidate code itself. `ForkServer` is the judge's side; `main` is the server.
 """
 
 from __future__ import annotations
@@ -52,13 +52,17 @@ class ForkServer:
         mine, theirs = Channel.pair()
         self.channel = Channel(mine, ANSWERS)
         command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), "cuda" if cuda else "cpu"]
-        env = dict(os.environ, OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0", OPENBLAS_NUM_THREADS="1", PYTHONPATH=_import_path())
+        env = dict(
+            os.environ, OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0", OPENBLAS_NUM_THREADS="1", PYTHONPATH=_import_path()
+        )
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
         theirs.close()
         self.ended: dict[int, Ended] = {}
         self.up = False
 
-    def fork(self, worker_end: socket.socket, environment: dict[str, str], folder: Path, memory_bytes: int, output_bytes: int) -> int:
+    def fork(
+        self, worker_end: socket.socket, environment: dict[str, str], folder: Path, memory_bytes: int, output_bytes: int
+    ) -> int:
         """A new worker's process id. The worker owns `worker_end` and starts in `folder` with just `environment`."""
         if not self.up:
             self._answer("up", 60.0)

@@ -1,6 +1,7 @@
 """The judge of one case: owns every input and output, reveals content, opens the gate, holds the clock, takes the snapshot.
 
-It imports nothing of a kernel file. Protections hang on its stages; what must be remembered between two of their hooks lives here, for one batch.
+It imports nothing of a kernel file. Protections hang on its stages; what must be remembered between two of their hooks lives
+here, for one batch.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Judge:
         self.issued: Counter[tuple[int, str, int]] = Counter()
         """Batches whose gate was opened, by round, arm and calls."""
         self.sequence = 0
-        self.checked: dict[str, tuple[int, ...]] = {arm: () for arm in ARMS}
+        self.checked: dict[str, tuple[int, ...]] = dict.fromkeys(ARMS, ())
         """Calls of each arm's batch, by their place in it, whose outputs are compared."""
         self.check_seconds = 0.0
         """What checking one call of both arms took last, s: the oracle's answer and the comparisons."""
@@ -250,6 +251,11 @@ class Judge:
     def refused(self) -> bool:
         """Whether a protection has refused something already: more rounds would change nothing."""
         return any(e.status == FAIL for e in self.shields.evidence)
+
+    def time_ns(self, batch: Batch) -> int:
+        """What a batch took, by the judge's clock; by the worker's own where nothing bounds that, as in most harnesses."""
+        sealed = batch.gated or not batch.calls or self.shields.on("timing.wall_clock_bound")
+        return batch.elapsed_ns if sealed else batch.reported_ns
 
     # What protections ask for
 

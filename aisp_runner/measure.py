@@ -34,7 +34,8 @@ class Schedule:
 def calibrate(judge: Judge) -> Schedule:
     """Warms both arms up on throwaway content and finds the number of calls a batch. Raises WorkerFault.
 
-    Every slot that will be timed is visited at least once, ungated, so that lazy loading, compiling and per-address set-up are over.
+    Every slot that will be timed is visited at least once, ungated, so that lazy loading, compiling and per-address set-up
+    are over.
     """
     case = judge.case
     gated, reason = _gate(judge)
@@ -97,7 +98,9 @@ def _warm_up(judge: Judge, aim_ns: float) -> dict[str, float]:
         calls |= growing
 
 
-def _batches(judge: Judge, calls: dict[str, int], window: dict[str, int], gated: bool, round_: int = -1, swap: bool = False) -> list[Batch]:
+def _batches(
+    judge: Judge, calls: dict[str, int], window: dict[str, int], gated: bool, round_: int = -1, swap: bool = False
+) -> list[Batch]:
     """One batch of each arm on the same new content, verified."""
     judge.draw(calls)
     order = tuple(reversed(ARMS)) if swap else ARMS
@@ -134,7 +137,7 @@ def _round(judge: Judge, schedule: Schedule, number: int) -> Round:
         for length in (0, 1):
             calls = {arm: by_arm[arm][length] for arm in ARMS}
             batches = _batches(judge, calls, window, gated, number, swap=number % 2 == 1)
-            elapsed |= {(b.arm, length): float(b.elapsed_ns) for b in batches}
+            elapsed |= {(b.arm, length): float(judge.time_ns(b)) for b in batches}
     except ArmTimeout as stuck:
         raise WorkerFault("candidate", "hung", f"{stuck} no longer fits behind the gate in round {number}") from stuck
     return Round(float(empty), *(elapsed[arm, length] for arm in ARMS for length in (0, 1)))

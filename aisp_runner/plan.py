@@ -212,6 +212,7 @@ class Planner:
             reference=self._variant(spec.reference, own),
             baseline=self._variant(spec.baseline, own),
             optimized=optimized,
+            candidate=self.settings.get("candidate"),
             claim=spec.claim,
             threads=self.settings.get("threads") or max(1, self.world.cores - 1),
             phase=verify.get("phase") or spec.phase,

@@ -21,8 +21,8 @@ def save_plan(plan: Plan, path: Path) -> None:
 def load_plan(path: Path, check: bool = True) -> Plan:
     """The plan in a file.
 
-    check: refuse a plan whose content does not match its digest. Raises ConfigError for that, for another format version,
-    and for what is not a plan.
+    check: refuse a plan whose content does not match its digest. Raises ConfigError for that, for another format version, and
+    for what is not a plan.
     """
     try:
         data: Any = json.loads(path.read_text("utf-8"))

@@ -1,8 +1,9 @@
 """The quarantine file: comparisons whose numbers are withheld until they are verified again.
 
-A plain, sorted file that a pull request can review: quarantine.yaml in the working directory, or the file that AISP_QUARANTINE
-names. Where PyYAML is missing its content is written as JSON, which is YAML too. An entry goes in two ways only: a later run in
-phase quarantine or gate in which all its recorded cases are VALID, or `aisp quarantine release NAME --because TEXT`.
+A plain, sorted file that a pull request can review: quarantine.yaml in the working directory, or the file that
+AISP_QUARANTINE names. Where PyYAML is missing its content is written as JSON, which is YAML too. An entry goes in two ways
+only: a later run in phase quarantine or gate in which all its recorded cases are VALID, or `aisp quarantine release NAME
+--because TEXT`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Records: what was measured and concluded about one case, one line of records.jsonl each.
 
-The layout and the meaning of every key are in schemas/record.schema.json. This module imports neither torch nor Hydra, and does
-without jsonschema where a machine lacks it.
+The layout and the meaning of every key are in schemas/record.schema.json. This module imports neither torch nor Hydra, and
+does without jsonschema where a machine lacks it.
 """
 
 from __future__ import annotations
@@ -241,4 +241,6 @@ def _rounds(record: dict[str, Any]) -> list[Round]:
             rounds.setdefault(s["round"], {})[s["arm"], s["calls"]] = float(s["done_ns"] - s["issued_ns"])
     calls = _calls(record)
     wanted = [("baseline", 0), *(("baseline", n) for n in calls.baseline), *(("candidate", n) for n in calls.candidate)]
-    return [Round(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)]
+    return [
+        Round(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)
+    ]

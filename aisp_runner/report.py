@@ -17,7 +17,7 @@ from aisp_runner.case import Case, Skip
 
 try:
     import rich.console
-    import rich.status
+    import rich.live
     import rich.text
 except ImportError:
     rich = None  # type: ignore[assignment]
@@ -56,10 +56,11 @@ class Console:
             return
         text = rich.text.Text(f"{self._prefix} {self._title}: {clean(name)}", no_wrap=True, overflow="ellipsis")
         if self._live is None:
-            self._live = rich.status.Status(text, console=self._rich)
-            self._live.start()
+            # Drawn by this thread alone: one that redraws by itself would take the interpreter from a judge that is timing.
+            self._live = rich.live.Live(text, console=self._rich, auto_refresh=False, transient=True)
+            self._live.start(refresh=True)
         else:
-            self._live.update(text)
+            self._live.update(text, refresh=True)
 
     def case_finished(self, record: dict[str, Any]) -> None:
         """One line with the verdict and, when it is VALID, the speed-up."""

@@ -1,7 +1,7 @@
 """Kernel files, read but never imported: what they consist of, which functions they hold, and whether they changed.
 
-A source is a Python file, the sibling modules it imports (also through those), its CUDA C++ files and the headers beside them.
-Blind spot: a module imported under a computed name, and a file that is opened as data, are not seen.
+A source is a Python file, the sibling modules it imports (also through those), its CUDA C++ files and the headers beside
+them. Blind spot: a module imported under a computed name, and a file that is opened as data, are not seen.
 """
 
 from __future__ import annotations

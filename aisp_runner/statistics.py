@@ -32,10 +32,11 @@ def median(values: Sequence[float]) -> float:
 
 @cache
 def sign_rank(count: int, confidence: float = CONFIDENCE) -> tuple[int, float]:
-    """The largest k for which the k-th smallest and k-th largest of `count` values enclose the median with `confidence`, and what they cover.
+    """The largest k for which the k-th smallest and k-th largest of `count` values enclose the median with `confidence`, and
+    what they cover.
 
-    Method: the number of values below the true median is binomial(count, 1/2) (the sign test's interval). Where even the extremes cover
-    less than asked (under 6 values for 95 %), k is 1 and the coverage says so.
+    Method: the number of values below the true median is binomial(count, 1/2) (the sign test's interval). Where even the
+    extremes cover less than asked (under 6 values for 95 %), k is 1 and the coverage says so.
     """
     tail, k = 0.5**count, 1
     while k < count // 2:
@@ -92,9 +93,9 @@ class Estimate:
 def estimate(rounds: Sequence[Round], calls: Calls, sealed: bool = True) -> Estimate:
     """The speed-up over all rounds.
 
-    A time a call is a long batch less the handshake, over its calls. The handshake comes from the *baseline's* empty batches, so
-    that a candidate that pads its own short ones gains nothing (docs/sealed-clock.md). `sealed=False` is the plain slope between
-    each arm's short and long batches, which trusts the candidate.
+    A time a call is a long batch less the handshake, over its calls. The handshake comes from the *baseline's* empty batches,
+    so that a candidate that pads its own short ones gains nothing (docs/sealed-clock.md). `sealed=False` is the plain slope
+    between each arm's short and long batches, which trusts the candidate.
     """
     handshake = median([r.empty_ns for r in rounds])
     own = [
@@ -108,7 +109,7 @@ def estimate(rounds: Sequence[Round], calls: Calls, sealed: bool = True) -> Esti
         ((r.baseline_long_ns - handshake) / calls.baseline[1], (r.candidate_long_ns - handshake) / calls.candidate[1])
         for r in rounds
     ]
-    used = whole if sealed else own
+    used = whole if sealed else [_trusting(r, o, calls) for r, o in zip(rounds, own, strict=True)]
     ratios = tuple(math.log(b / c) if b > 0 and c > 0 else math.nan for b, c in used)
     speedup = None
     if not any(math.isnan(r) for r in ratios):
@@ -117,6 +118,11 @@ def estimate(rounds: Sequence[Round], calls: Calls, sealed: bool = True) -> Esti
     own_b, own_c = (median(column) for column in zip(*own, strict=True))
     baseline_ns, candidate_ns = (median(column) for column in zip(*used, strict=True))
     return Estimate(ratios, speedup, own_b / own_c if own_c > 0 else math.inf, handshake, baseline_ns, candidate_ns)
+
+
+def _trusting(r: Round, own: tuple[float, float], calls: Calls) -> tuple[float, float]:
+    b, c = own
+    return (b if b > 0 else r.baseline_long_ns / calls.baseline[1]), (c if c > 0 else r.candidate_long_ns / calls.candidate[1])
 
 
 def _slope(short_ns: float, long_ns: float, calls: tuple[int, int]) -> float:

@@ -95,7 +95,9 @@ class Trial:
             "unprotected": any(kind.essential and name not in case.protections for name, kind in registry.known().items()),
             "candidate": case.candidate,
             "plan_sha256": bench.plan_sha256,
-            "sources": {f"{v.source.path}::{name}": digest for v in self._variants() for name, digest in v.source.sha256.items()},
+            "sources": {
+                f"{v.source.path}::{name}": digest for v in self._variants() for name, digest in v.source.sha256.items()
+            },
             "machine": bench.facts.get(case.device, {}),
             "stages_s": {name: round(seconds, 4) for name, seconds in self.stages_s.items()},
             "started": self.started.isoformat(timespec="seconds"),
@@ -125,7 +127,9 @@ class Trial:
         }
 
     def _roofline(self, times: Estimate) -> dict[str, float] | None:
-        """Rates that the candidate reached on the workload's own count of work, a second; a share of the machine's peak is not measured yet."""
+        """Rates that the candidate reached on the workload's own count of work, a second; a share of the machine's peak is
+        not measured yet.
+        """
         seconds = times.candidate_ns / 1e9
         if seconds <= 0:
             return None
@@ -165,4 +169,3 @@ class Trial:
             for t in self.case.outputs
             if any(c.output == t.name for c in mine)
         }
-

@@ -1,7 +1,7 @@
 """From evidence and times to a verdict; the only place a status, an outcome or an exit code is decided.
 
-May it be believed? VALID, INVALID (a protection refused it), INCONCLUSIVE (a protection could not do its work), ERROR (it did not run to its end).
-Is it faster? FASTER, SAME, SLOWER or UNDECIDED, asked of VALID only.
+May it be believed? VALID, INVALID (a protection refused it), INCONCLUSIVE (a protection could not do its work), ERROR (it did
+not run to its end). Is it faster? FASTER, SAME, SLOWER or UNDECIDED, asked of VALID only.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str, ti
     if unable and phase == "gate":
         return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
     if times is None or times.speedup is None:
-        message = "the time of a call is not above what a batch costs without calls: use longer batches (measure.calls, measure.batch_ms)"
+        message = "a call takes no longer than the clock can tell: measure longer batches (measure.calls, measure.batch_ms)"
         return Verdict("INCONCLUSIVE", ("timing.resolution",), message)
     return Verdict("VALID")
 

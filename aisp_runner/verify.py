@@ -1,4 +1,6 @@
-"""Whether the outputs of a batch are right: the snapshot taken at DONE against the oracle's float64 answer. Pure functions of tensors."""
+"""Whether the outputs of a batch are right: the snapshot taken at DONE against the oracle's float64 answer. Pure functions of
+tensors.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,9 @@ def poison(tensor: torch.Tensor) -> None:
 def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor, equal_nan: bool = False) -> Comparison:
     """actual: [calls, *shape] in the declared dtype. expected: the same shape, float64 (integers: the declared dtype).
 
-    A NaN or infinity is right only where the answer has the very same; with `equal_nan` non-finite elements are not looked at, as harnesses
-    do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|: numpy.allclose.
+    A NaN or infinity is right only where the answer has the very same; with `equal_nan` non-finite elements are not looked
+    at, as harnesses do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|:
+    numpy.allclose.
     """
     calls = actual.shape[0]
     chunk = CHUNK if actual.device.type == "cpu" else 16 * CHUNK
@@ -78,7 +81,9 @@ def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor
     return Comparison(arm, spec.name, calls, actual.numel(), unwritten, nonfinite, wrong, wrong_calls, max_abs, max_rel)
 
 
-def _compare_calls(spec: Tensor, actual: torch.Tensor, expected: torch.Tensor) -> tuple[list[tuple[int, int, int]], tuple[float, float]]:
+def _compare_calls(
+    spec: Tensor, actual: torch.Tensor, expected: torch.Tensor
+) -> tuple[list[tuple[int, int, int]], tuple[float, float]]:
     """(unwritten, non-finite, wrong) elements of each call, and the largest absolute and relative error of all of them."""
     actual, wanted = actual.reshape(actual.shape[0], -1), expected.reshape(expected.shape[0], -1).double()
     given = actual.double()

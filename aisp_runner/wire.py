@@ -6,8 +6,9 @@
     done   worker -> judge   batch n has returned; what the worker itself saw of it (recorded, not trusted)
     fault  worker -> judge   the candidate raised, and what
 
-A message is one JSON object in one packet of at most `LIMIT` bytes (a SOCK_SEQPACKET keeps packets apart, so a worker cannot send half
-a message). Nothing that is read is ever executed. The fork server speaks on the same kind of socket with words of its own.
+A message is one JSON object in one packet of at most `LIMIT` bytes (a SOCK_SEQPACKET keeps packets apart, so a worker cannot
+send half a message). Nothing that is read is ever executed. The fork server speaks on the same kind of socket with words of
+its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The process that runs a variant, or the oracle that runs the reference: forked from the fork server, told what to do by the judge.
+"""The process that runs a variant, or the oracle that runs the reference: forked from the fork server, told what to do by the
+judge.
 
-It maps the judge's memory, loads one file, and answers batches. Nothing it says decides a verdict: the judge's clock runs in the judge, and
-the outputs lie in the judge's memory. This is the only module that loads a kernel file.
+It maps the judge's memory, loads one file, and answers batches. Nothing it says decides a verdict: the judge's clock runs in
+the judge, and the outputs lie in the judge's memory. This is the only module that loads a kernel file.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def main(end: socket.socket) -> int:
 
 
 def describe(error: BaseException) -> str:
-    """`ValueError: text (file.py:12 in function)`: the innermost place in candidate code, then the error, in at most 2000 characters."""
+    """`ValueError: text (file.py:12 in function)`: the innermost place in candidate code, then the error, in at most 2000
+    characters.
+    """
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != Path(__file__).parent]
     place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno} in {frames[-1].name})" if frames else ""
     own = [f for f in frames if f.filename.startswith(os.getcwd())]
@@ -95,7 +98,8 @@ class Worker:
         """Inputs and outputs of a slot; the same objects every time."""
         if index not in self.arguments:
             inputs, outputs = (
-                [self.views[n][min(index, self.views[n].shape[0] - 1)] for n in self.job[kind]] for kind in ("inputs", "outputs")
+                [self.views[n][min(index, self.views[n].shape[0] - 1)] for n in self.job[kind]]
+                for kind in ("inputs", "outputs")
             )
             self.arguments[index] = inputs, outputs
         return self.arguments[index]

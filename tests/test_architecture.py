@@ -69,14 +69,17 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
+YAML_READERS = ("aisp_runner/quarantine.py", "aisp_runner/listing.py")
+
+
 def config_language(path: str, tree: ast.Module) -> Iterator[str]:
-    """Hydra and OmegaConf stay at the door; YAML may also be read by quarantine.py, inside a function."""
+    """Hydra and OmegaConf stay at the door; quarantine and list read YAML by themselves, inside a function."""
     deferred = lazy(tree)
     for node, name in imports(tree):
         if top(name) in ("hydra", "omegaconf", "antlr4") and path not in {f"aisp_runner/{m}" for m in CONFIG_MODULES}:
             yield f"{node.lineno}: imports {name}; only {', '.join(CONFIG_MODULES)} may"
-        if top(name) == "yaml" and not (path == "aisp_runner/quarantine.py" and node in deferred):
-            yield f"{node.lineno}: imports {name}; only a function of quarantine.py may"
+        if top(name) == "yaml" and not (path in YAML_READERS and node in deferred):
+            yield f"{node.lineno}: imports {name}; only a function of {' or '.join(YAML_READERS)} may"
 
 
 def workloads(path: str, tree: ast.Module) -> Iterator[str]:
@@ -127,9 +130,10 @@ def text_as_code(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def protections(path: str, tree: ast.Module) -> Iterator[str]:
-    """A protection reads values it is given: base, registry and the standard library; torch only inside functions.
+    """A protection reads values it is given: base, registry and the standard library.
 
-    base.py and registry.py may also import the errors and the values of a case.
+    Inside functions also torch and the pure modules; for annotations also the types it is given. base.py and registry.py may
+    import the errors and the values of a case.
     """
     if not path.startswith("aisp_runner/protect/"):
         return
@@ -138,7 +142,9 @@ def protections(path: str, tree: ast.Module) -> Iterator[str]:
     for node, name in imports(tree):
         if name in ("", ".") or top(name) in sys.stdlib_module_names:
             continue
-        if top(name) == "torch" and node in deferred:
+        if node in deferred and (top(name) == "torch" or re.match(r"aisp_runner\.(statistics|verify|sources|case)\b", name)):
+            continue
+        if node in deferred and re.match(r"aisp_runner\.(judge|worker|execute)(\.(Judge|Batch|Worker|Bench))?$", name):
             continue
         if (
             name == "aisp_runner.protect"

@@ -1,7 +1,7 @@
 """What judge and worker ask of a device, and how the tensors of a ring of slots lie in memory.
 
-A `Memory` is one allocation that the judge owns and one worker maps: a ring of slots. Slot i of tensor t starts at `offset + i * stride`; a weight
-has one slot for all calls.
+A `Memory` is one allocation that the judge owns and one worker maps: a ring of slots. Slot i of tensor t starts at `offset +
+i * stride`; a weight has one slot for all calls.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ class Signals(Protocol):
         """Lets batch `sequence` start."""
 
     def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
-        """True when the worker has signalled the end of batch `sequence`; False after `seconds`, or when it spoke on its channel instead."""
+        """True when the worker has signalled the end of batch `sequence`; False after `seconds`, or when it spoke on its
+        channel instead.
+        """
 
     def close(self) -> None: ...
 

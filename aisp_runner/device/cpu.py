@@ -1,7 +1,7 @@
 """CPU: slots in anonymous shared memory (memfd), gate and done as eventfds.
 
-The judge sleeps while a batch runs, so it takes no core from the worker. Waking it costs tens of microseconds; the handshake that
-`measure` finds with the baseline accounts for that.
+The judge sleeps while a batch runs, so it takes no core from the worker. Waking it costs tens of microseconds; the handshake
+that `measure` finds with the baseline accounts for that.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """CUDA, the judge's side: one allocation a ring, exported by CUDA IPC; a pinned page of gate and done words a worker.
 
-Each ring is an allocation of its own, rounded up to 2 MiB: an IPC handle exports the whole block, so nothing else may live in it.
+Each ring is an allocation of its own, rounded up to 2 MiB: an IPC handle exports the whole block, so nothing else may live in
+it.
 """
 
 from __future__ import annotations

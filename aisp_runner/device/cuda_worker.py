@@ -26,7 +26,7 @@ class CudaWorksite:
     def __init__(self, signals: int) -> None:
         torch.cuda.init()
         scratch = torch.zeros(1, device="cuda")
-        self.touch = functools.partial(scratch.add_, 1)
+        self._touch = functools.partial(scratch.add_, 1)
         self.touch()
         self.words = words(signals)
         os.close(signals)
@@ -57,6 +57,10 @@ class CudaWorksite:
 
     def signal_done(self, sequence: int) -> None:
         self.words[FINISHED] = sequence
+
+    def touch(self) -> None:
+        """Without a kernel the compute engine is never switched to this process, and an empty batch looks 130 us cheaper."""
+        self._touch()
 
     def synchronize(self) -> None:
         check(self._synchronize(), "waiting for the device")

@@ -1,7 +1,7 @@
 """CUDA driver and runtime calls with their return codes checked; the page of words that judge and worker share.
 
-The sealed clock needs stream memory operations (cuStreamWaitValue32, cuStreamWriteValue32) on pinned host memory and CUDA IPC. Method:
-docs/sealed-clock.md.
+The sealed clock needs stream memory operations (cuStreamWaitValue32, cuStreamWriteValue32) on pinned host memory and CUDA
+IPC. Method: docs/sealed-clock.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from aisp_runner.errors import DeviceError
 
 PAGE_BYTES = 4096
 GATE, GO, DONE, FINISHED = 0, 16, 32, 48
-"""Indexes of 32-bit words in the shared page, a cache line apart: gate (device waits), go (host waits), done (device writes), finished (host writes)."""
+"""Indexes of 32-bit words in the shared page, a cache line apart: gate (device waits), go (host waits), done (device writes),
+finished (host writes).
+"""
 
 
 def check(result: Any, doing: str) -> Any:

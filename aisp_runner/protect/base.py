@@ -1,8 +1,9 @@
 """What a protection is: a frozen dataclass with hooks, that gives evidence.
 
-A hook is a method named `judge_<stage>` or `worker_<stage>`. Judge hooks take `(self, judge)` or `(self, judge, batch)` and give Evidence,
-a list of it, or None; they run outside the timed window and never raise to signal a finding. Worker hooks run in the candidate's own process, so what
-they see is advisory above trust level 1. Knobs are the dataclass's fields: `protect.knobs.memory.late_writes.settle_ms=5` needs no other code.
+A hook is a method named `judge_<stage>` or `worker_<stage>`. Judge hooks take `(self, judge)` or `(self, judge, batch)` and
+give Evidence, a list of it, or None; they run outside the timed window and never raise to signal a finding. Worker hooks run
+in the candidate's own process, so what they see is advisory above trust level 1. Knobs are the dataclass's fields:
+`protect.knobs.memory.late_writes.settle_ms=5` needs no other code.
 
 | stage        | side   | when |
 |--------------|--------|------|
@@ -69,7 +70,9 @@ class Protection:
 
 
 def merge(evidence: list[Evidence]) -> list[Evidence]:
-    """One line for each distinct finding, with a count. Passes of a protection, stage and arm fall together; the last one is shown."""
+    """One line for each distinct finding, with a count. Passes of a protection, stage and arm fall together; the last one is
+    shown.
+    """
     merged: dict[tuple[Any, ...], Evidence] = {}
     for e in evidence:
         key = (e.protection, e.stage, e.witness, e.status, e.arm, "" if e.status == PASS else e.observed)

@@ -30,8 +30,9 @@ def known() -> dict[str, type[Protection]]:
 def select(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The protections that a `protect` config asks for, by id, each with all its knobs.
 
-    config: {mode: strict | off, disable: [id, ...], knobs: {id: {knob: value}}}. Mode off is for showing what an unprotected harness would say: its
-    records are marked, and it cannot gate. Raises ConfigError for an unknown id or knob, and for disabling an essential protection.
+    config: {mode: strict | off, disable: [id, ...], knobs: {id: {knob: value}}}. Mode off is for showing what an unprotected
+    harness would say: its records are marked, and it cannot gate. Raises ConfigError for an unknown id or knob, and for
+    disabling an essential protection.
     """
     mode, everything = config.get("mode", "strict"), known()
     if mode not in MODES:

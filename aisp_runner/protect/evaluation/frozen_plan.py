@@ -1,7 +1,8 @@
 """What is judged is the plan that was written down, and it stays that way.
 
-The plan's digest is in plan.json and in every record. A plan file that does not match its digest is refused before anything runs, and the file is read
-again after every case. Blind spot: a plan edited and hashed anew before the run; compare `plan_sha256` with the one that was reviewed.
+The plan's digest is in plan.json and in every record. A plan file that does not match its digest is refused before anything
+runs, and the file is read again after every case. Blind spot: a plan edited and hashed anew before the run; compare
+`plan_sha256` with the one that was reviewed.
 """
 
 from __future__ import annotations

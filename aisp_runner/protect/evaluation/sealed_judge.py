@@ -1,7 +1,8 @@
 """The judge's own files and the workload's reference are what they were when the plan was made.
 
-Digests are taken before the case and again after it, once every worker has stopped. The judge process also refuses to be attached to or read by
-other processes of the same user. Blind spot: a change that is undone in between; a root user, who can do anything to any process.
+Digests are taken before the case and again after it, once every worker has stopped. The judge process also refuses to be
+attached to or read by other processes of the same user. Blind spot: a change that is undone in between; a root user, who can
+do anything to any process.
 """
 
 from __future__ import annotations

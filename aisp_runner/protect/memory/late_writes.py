@@ -1,8 +1,9 @@
 """Outputs must stop changing once the worker says it is done.
 
-At DONE, before anything slow, the judge swaps a few secret elements of every output for poison (tripwires) and then takes its snapshot. A tripwire
-that has lost its poison was still being written: by a side stream, a thread, a host callback. Blind spot: work that ends before the first
-tripwire lands, tens of microseconds after DONE on a CPU and up to 200 on a GPU; `timing.drain_bound` and poisoned outputs look there.
+At DONE, before anything slow, the judge swaps a few secret elements of every output for poison (tripwires) and then takes its
+snapshot. A tripwire that has lost its poison was still being written: by a side stream, a thread, a host callback. Blind
+spot: work that ends before the first tripwire lands, tens of microseconds after DONE on a CPU and up to 200 on a GPU;
+`timing.drain_bound` and poisoned outputs look there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """NaN and infinity are right only where the oracle's answer has the same.
 
-Without this, a comparison that treats NaN as equal, or that a NaN silences, lets broken values pass. Blind spot: a workload whose own
-answer is not finite is compared by kind only (NaN for NaN, infinity for infinity of the same sign).
+Without this, a comparison that treats NaN as equal, or that a NaN silences, lets broken values pass. Blind spot: a workload
+whose own answer is not finite is compared by kind only (NaN for NaN, infinity for infinity of the same sign).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Every timed call reads content that did not exist before the batch was armed.
 
-Content is drawn for each batch from a new secret seed, inputs are poisoned while the worker makes the batch ready, and revealed just before the
-judge's clock starts. An output remembered from an earlier call is therefore wrong, and a wrong output that the arm wrote before is
-recognised as stale. Blind spot: weights are the same for the whole case, as they are in production; work done on them ahead of time is not seen here.
+Content is drawn for each batch from a new secret seed, inputs are poisoned while the worker makes the batch ready, and
+revealed just before the judge's clock starts. An output remembered from an earlier call is therefore wrong, and a wrong
+output that the arm wrote before is recognised as stale. Blind spot: weights are the same for the whole case, as they are in
+production; work done on them ahead of time is not seen here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Outputs hold poison until the batch writes them.
 
-Before each batch every byte of every output is overwritten (NaN in floating outputs). What still is poison in the snapshot was not written by the
-batch: skipped, truncated, left to a thread, or resting on what an earlier batch left there. Blind spot: elements of calls that were not drawn for checking.
+Before each batch every byte of every output is overwritten (NaN in floating outputs). What still is poison in the snapshot
+was not written by the batch: skipped, truncated, left to a thread, or resting on what an earlier batch left there. Blind
+spot: elements of calls that were not drawn for checking.
 """
 
 from __future__ import annotations
@@ -37,4 +38,6 @@ class PoisonedOutputs(Protection):
     def judge_verify(self, judge: Judge, batch: Batch, comparisons: list[Comparison]) -> Evidence:
         left = sum(c.unwritten for c in comparisons)
         total = sum(c.elements for c in comparisons)
-        return self.found("verify", left == 0, f"{left} of {total} checked elements were never written", "0 elements", batch.arm)
+        return self.found(
+            "verify", left == 0, f"{left} of {total} checked elements were never written", "0 elements", batch.arm
+        )

@@ -1,7 +1,7 @@
 """Outputs of the timed batches agree with the oracle's float64 answer, element by element, within the declared tolerance.
 
-No share of elements may miss it, and absolute and relative parts add up, so neither alone can be made to swallow the other. Blind spot: errors below the
-tolerance; `output.vacuous_tolerance` keeps that from being large.
+No share of elements may miss it, and absolute and relative parts add up, so neither alone can be made to swallow the other.
+Blind spot: errors below the tolerance; `output.vacuous_tolerance` keeps that from being large.
 """
 
 from __future__ import annotations

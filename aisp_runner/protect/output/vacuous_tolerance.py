@@ -1,8 +1,9 @@
 """A tolerance that garbage would pass is refused before any candidate runs.
 
-With the oracle's real answers, four guesses are held against the declared tolerance: zeros, the answer scaled by 1.01, the answer to other content, and,
-where float32 or float64 is declared, the answer rounded to half precision. One that passes makes the workload itself invalid. Blind
-spot: an output that truly does not depend on its inputs cannot be told from one that ignores them; the third guess then says so.
+With the oracle's real answers, four guesses are held against the declared tolerance: zeros, the answer scaled by 1.01, the
+answer to other content, and, where float32 or float64 is declared, the answer rounded to half precision. One that passes
+makes the workload itself invalid. Blind spot: an output that truly does not depend on its inputs cannot be told from one that
+ignores them; the third guess then says so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Every batch that was issued is in the sample, and every one in the sample was issued.
 
-The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all five batches. Nothing is
-dropped as an outlier. Blind spot: a run that is thrown away whole and repeated until it pleases; records of one plan are appended, never replaced.
+The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all five batches.
+Nothing is dropped as an outlier. Blind spot: a run that is thrown away whole and repeated until it pleases; records of one
+plan are appended, never replaced.
 """
 
 from __future__ import annotations

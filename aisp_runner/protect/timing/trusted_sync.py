@@ -1,7 +1,9 @@
-"""The worker waits for the device by a driver call taken before candidate code was loaded, and looks whether clocks and waits were replaced.
+"""The worker waits for the device by a driver call taken before candidate code was loaded, and looks whether clocks and waits
+were replaced.
 
-A candidate that replaces torch.cuda.synchronize, an event or a clock gains nothing (the judge holds the clock and the wait is the driver's), and is refused for
-having tried. Blind spot: seen in the candidate's own process; native code can undo both, which `memory.late_writes` and the drain bound do not depend on.
+A candidate that replaces torch.cuda.synchronize, an event or a clock gains nothing (the judge holds the clock and the wait is
+the driver's), and is refused for having tried. Blind spot: seen in the candidate's own process; native code can undo both,
+which `memory.late_writes` and the drain bound do not depend on.
 """
 
 from __future__ import annotations
@@ -60,5 +62,7 @@ class TrustedSync(Protection):
         now = _watched()
         replaced = [name for name, original in _AT_BOOT.items() if now[name] is not original]
         ok = not replaced and worker.finish == worker.site.synchronize
-        observed = f"replaced: {', '.join(replaced) or 'the wait itself'}" if not ok else "clocks and waits are the original ones"
+        observed = (
+            f"replaced: {', '.join(replaced) or 'the wait itself'}" if not ok else "clocks and waits are the original ones"
+        )
         return self.found("after_batch", ok, observed, "nothing replaced", witness="worker")

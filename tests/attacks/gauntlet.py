@@ -1,0 +1,223 @@
+"""Runs attacks through the real line: protected, unprotected, and their honest twins.
+
+    python -m tests.attacks.gauntlet --device cuda --out results.json    every attack at three batch lengths
+    python -m tests.attacks.gauntlet --device cuda --honest 100          how often an honest kernel is refused
+
+An attack file says what it is in plain assignments, read from its syntax tree: `issue`, `expect` (the protection that must refuse
+it), and where it differs from the defaults `returns`, `claim`, `gains` (False: alive when it is accepted, gain or not), `cases`,
+`tolerance`, `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import importlib.util
+import io
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aisp_runner import measure
+from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
+from aisp_runner.execute import run_plan
+from aisp_runner.protect import registry
+from aisp_runner.report import Console
+from aisp_runner.sources import describe
+
+HERE = Path(__file__).resolve().parent
+SIZE = {"cpu": 1 << 17, "cuda": 1 << 20}
+LENGTHS = {"cpu": ((2, 8), (6, 32), (24, 128)), "cuda": ((2, 8), (12, 64), (100, 512))}
+"""Calls of a short and a long batch: three batch lengths a device."""
+
+GAIN = 1.3
+"""An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at all)."""
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack file, as its plain assignments describe it."""
+
+    path: Path
+    issue: str
+    expect: str
+    returns: bool = False
+    claim: str = "kernel"
+    gains: bool = True
+    cases: int = 1
+    tolerance: float = 0.0
+    target: str = ""
+    staged: bool = False
+
+    @staticmethod
+    def read(path: Path) -> Attack:
+        """From the file's syntax tree; its code is run by a worker only."""
+        tree = ast.parse(path.read_text())
+        said = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and isinstance(node.value, ast.Constant)
+        }
+        known = {f.name for f in dataclasses.fields(Attack)}
+        staged = any(isinstance(node, ast.FunctionDef) and node.name == "stage" for node in tree.body)
+        return Attack(path=path, staged=staged, **{k: v for k, v in said.items() if k in known})
+
+
+def attacks() -> list[Attack]:
+    """Every attack, in the order of its path."""
+    return [Attack.read(p) for p in sorted(HERE.glob("*/*.py")) if p.name != "__init__.py"]
+
+
+def run(attack: Attack, function: str, device: str, mode: str, calls: tuple[int, int], folder: Path) -> list[dict[str, Any]]:
+    """The records of one attack's `candidate` or `twin`, with protections strict or off."""
+    folder.mkdir(parents=True)
+    operation, source = folder / "operation.py", folder / "attack.py"
+    operation.write_text((HERE / "operation.py").read_text())
+    target = {"plan": folder / "run" / "plan.json", "reference": operation}.get(attack.target, folder)
+    source.write_text(attack.path.read_text().replace("@TARGET@", str(target)))
+    plan = Plan(tuple(_case(attack, function, device, mode, calls, folder, number) for number in range(attack.cases)))
+    return _run(plan, folder / "run", attack if attack.staged and function == "candidate" else None)
+
+
+def _run(plan: Plan, run_dir: Path, staged: Attack | None = None) -> list[dict[str, Any]]:
+    original = measure.measure
+    if staged is not None:
+        measure.measure = _staged(staged, original)  # type: ignore[assignment]
+    try:
+        run_plan(plan, run_dir, Console(io.StringIO()))
+    finally:
+        measure.measure = original
+    return [json.loads(line) for line in (run_dir / "records.jsonl").read_text().splitlines()]
+
+
+def _staged(attack: Attack, original: Any) -> Any:
+    """The real measure, with the attack's doctoring of the sample between it and the verdict."""
+    spec = importlib.util.spec_from_file_location("staged", attack.path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def doctored(judge: Any, schedule: Any, progress: Any) -> Any:
+        rounds, judge.batches = module.stage(original(judge, schedule, progress), judge.batches)
+        return rounds
+
+    return doctored
+
+
+def _case(
+    attack: Attack,
+    function: str,
+    device: str,
+    mode: str,
+    calls: tuple[int, int],
+    folder: Path,
+    number: int,
+    baseline: str = "baseline",
+) -> Case:
+    n = SIZE[device] + 64 * number
+    operation, source = describe(folder / "operation.py"), describe(folder / "attack.py")
+    atol = attack.tolerance if function == "candidate" else 0.0
+    tensors = [Tensor(name, (n,), "float32", "activation") for name in ("a", "b")]
+    output = Tensor("c", (n,), "float32", "output", rtol=2e-6, atol=max(2e-6, atol), because="one fp32 atan2")
+    return Case(
+        workload=attack.path.stem,
+        question="Does it gain anything by cheating?",
+        group="",
+        origin=attack.path.name,
+        axes={"n": n},
+        held_out=False,
+        device=device,
+        inputs=tuple(tensors),
+        outputs=(output,),
+        reference=Variant("reference", operation, "reference"),
+        baseline=Variant(baseline, operation, baseline),
+        optimized=Variant(function, source, function, attack.returns),
+        claim=attack.claim,
+        measure=Measure(rounds=8, min_rounds=6, seconds=1.0, calls=calls, verify_seconds=0.02),
+        limits=Limits(start_seconds=60.0, batch_seconds=10.0),
+        protections=registry.select({"mode": mode}),
+    )
+
+
+def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Path) -> dict[str, Any]:
+    """One row of the table: is it refused by the expected protection, is it alive without, does the twin pass."""
+    on = run(attack, "candidate", device, "strict", calls, folder / "on")
+    off = run(attack, "candidate", device, "off", calls, folder / "off")
+    twin = run(attack, "twin", device, "strict", calls, folder / "twin")
+    gain = (off[-1]["speedup"] or {}).get("value") or 0.0
+    accepted = all(r["status"] == "VALID" for r in off)
+    return {
+        "issue": attack.issue,
+        "expect": attack.expect,
+        "device": device,
+        "calls": list(calls),
+        "refused": any(r["status"] == "INVALID" and attack.expect in r["reasons"] for r in on),
+        "reasons": sorted({reason for r in on for reason in r["reasons"]}),
+        "alive": accepted and (not attack.gains or gain >= GAIN),
+        "fake_speedup": gain if accepted else None,
+        "off_status": [r["status"] for r in off],
+        "twin_accepted": all(r["status"] == "VALID" for r in twin),
+        "twin": [f"{r['status']} {','.join(r['reasons'])} {r['message']}".strip() for r in twin],
+        "message": next((r["message"] for r in on if r["status"] != "VALID"), ""),
+        "clock": [r["clock"]["mode"] if r["clock"] else None for r in off],
+    }
+
+
+def honest_runs(device: str, count: int, folder: Path) -> list[dict[str, Any]]:
+    """Records of `count` honest runs, over the twins of all attacks and the three batch lengths in turn."""
+    everything, records = [a for a in attacks() if not a.staged], []
+    for number in range(count):
+        attack, calls = everything[number % len(everything)], LENGTHS[device][number % 3]
+        records += run(attack, "twin", device, "strict", calls, folder / str(number))[:1]
+    return records
+
+
+def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """The table, one line an attack and batch length."""
+    for row in rows:
+        fake = f"{row['fake_speedup']:.2f}x" if row["fake_speedup"] else "-"
+        yield (
+            f"{row['issue']:38} {row['expect']:26} {row['device']} {row['calls'][1]:4} "
+            f"refused={'yes' if row['refused'] else 'NO '} alive={'yes' if row['alive'] else 'NO '} ({fake}, {row['off_status'][-1]}) "
+            f"twin={'yes' if row['twin_accepted'] else 'NO ' + str(row['twin'])}"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--only", default="", help="run attacks whose issue contains this")
+    parser.add_argument("--lengths", type=int, default=3, help="how many of the three batch lengths")
+    parser.add_argument("--honest", type=int, default=0, help="run this many honest kernels instead")
+    parser.add_argument("--out", type=Path, help="write the rows as JSON")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="gauntlet-") as folder:
+        if given.honest:
+            rows = [
+                {key: r[key] for key in ("workload", "status", "outcome", "reasons", "message")}
+                | {"calls": r["clock"] and r["clock"]["calls"]}
+                for r in honest_runs(given.device, given.honest, Path(folder))
+            ]
+            bad = [row for row in rows if row["status"] != "VALID"]
+            sys.stdout.write(f"{len(bad)} of {len(rows)} honest runs refused\n" + "".join(f"{row}\n" for row in bad))
+        else:
+            rows = []
+            for attack in attacks():
+                for calls in LENGTHS[given.device][: given.lengths] if given.only in attack.issue else ():
+                    rows.append(judge_attack(attack, given.device, calls, Path(folder) / f"{attack.path.stem}-{calls[1]}"))
+                    sys.stdout.write(next(lines(rows[-1:])) + "\n")
+                    sys.stdout.flush()
+            bad = [row for row in rows if not (row["refused"] and row["alive"] and row["twin_accepted"])]
+            sys.stdout.write(f"{len(rows) - len(bad)} of {len(rows)} hold\n")
+    if given.out:
+        given.out.write_text(json.dumps(rows, indent=1))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""timing.clock_drift: replaces the clocks and the wait that a harness in the same process would use.
+
+Time runs at a tenth of its speed, and waiting for the device does nothing. Twin: reads the same clocks and waits as usual.
+"""
+
+import time
+
+import torch
+
+issue = "timing.clock_drift"
+expect = "timing.trusted_sync"
+claim = "wall"
+
+_original, _synchronize = time.perf_counter_ns, torch.cuda.synchronize
+_start = _original()
+
+
+def candidate(a, b, c):
+    time.perf_counter_ns = lambda: _start + (_original() - _start) // 10
+    torch.cuda.synchronize = lambda *_: None
+    torch.atan2(a, b, out=c)
+
+
+def twin(a, b, c):
+    before = time.perf_counter_ns()
+    torch.atan2(a, b, out=c)
+    assert time.perf_counter_ns() >= before

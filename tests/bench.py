@@ -1,0 +1,99 @@
+"""What tests of the runner's core share: a small case over a kernel file that the test writes, and the way to its record."""
+
+from __future__ import annotations
+
+import gc
+import os
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
+from aisp_runner.execute import Bench, run_case
+from aisp_runner.forkserver import ForkServer
+from aisp_runner.plan_file import save_plan
+from aisp_runner.protect import registry
+from aisp_runner.report import Console
+from aisp_runner.sources import describe
+
+KERNEL = """
+import json, os, signal, socket, subprocess, sys, time
+import torch
+
+def reference(a, b):
+    return a + b
+
+def baseline(a, b, c):
+    for i in range(0, a.numel(), 1024):
+        torch.add(a[i : i + 1024], b[i : i + 1024], out=c[i : i + 1024])
+
+"""
+
+HONEST = """
+def candidate(a, b, c):
+    torch.add(a, b, out=c)
+"""
+
+QUICK = Measure(rounds=6, min_rounds=6, half_width=10.0, calls=(8, 64), margin=0.02)
+"""Six rounds of 8 and 64 calls: a case in about half a second, whose long batches are well above the handshake."""
+
+LIMITS = Limits(start_seconds=20.0, batch_seconds=5.0, memory_gib=2.0, output_mib=1.0)
+
+
+def kernel(folder: Path, code: str = HONEST) -> Path:
+    """FOLDER/kernel.py: reference and baseline of c = a + b, and the text of a candidate."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "kernel.py"
+    path.write_text(KERNEL + textwrap.dedent(code), "utf-8")
+    return path
+
+
+def case(folder: Path, code: str = HONEST, *, returns: bool = False, n: int = 16384, **changes: Any) -> Case:
+    """c = a + b of n elements on the CPU, by the function `candidate` of the given text. changes: other fields of the Case."""
+    source = describe(kernel(folder, code))
+    fields: dict[str, Any] = {
+        "workload": "addition",
+        "question": "Is one addition faster than eight?",
+        "group": "",
+        "origin": "addition.yaml",
+        "axes": {"n": n},
+        "held_out": False,
+        "device": "cpu",
+        "inputs": (Tensor("a", (n,), "float32", "activation"), Tensor("b", (n,), "float32", "activation")),
+        "outputs": (Tensor("c", (n,), "float32", "output", rtol=1e-6, because="one addition, rounded once"),),
+        "reference": Variant("reference", source, "reference"),
+        "baseline": Variant("baseline", source, "baseline"),
+        "optimized": Variant("candidate", source, "candidate", returns),
+        "measure": QUICK,
+        "limits": LIMITS,
+        "protections": registry.select({"mode": "strict"}),
+    }
+    return Case(**(fields | changes))
+
+
+def bench_of(plan: Plan, run_dir: Path, server: ForkServer | None = None) -> Bench:
+    """A run of this plan, with plan.json on the disk."""
+    save_plan(plan, run_dir / "plan.json")
+    made = Bench(plan, run_dir, Console())
+    if server is not None:
+        made.servers["cpu"] = server
+    return made
+
+
+def tried(given: Case, server: ForkServer, run_dir: Path) -> dict[str, Any]:
+    """The record of one case."""
+    return run_case(given, bench_of(Plan((given,)), run_dir, server))
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there and is not merely waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def open_files() -> int:
+    """File descriptors that this process holds, but for those of garbage."""
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))

@@ -5,6 +5,8 @@ Everything that can go wrong with the process comes out as one WorkerFault that 
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import time
 from collections.abc import Sequence
@@ -40,6 +42,8 @@ class Arm:
         self.signals = device.signals()
         self.views = self.layout.views(self.memory.bytes)
         self.pid = 0
+        self.patience = case.limits.start_seconds
+        """How long the next batch may take, s: the first one may compile."""
 
     def start(self, server: ForkServer, staging: Staging, protections: dict[str, dict[str, Any]]) -> None:
         """Forks the process and gives it its job; `await_ready` says when it is loaded."""
@@ -91,10 +95,11 @@ class Arm:
 
     def await_done(self, sequence: int) -> int:
         """Waits for DONE; gives the judge's clock at that moment, ns. Raises WorkerFault."""
-        done = self.signals.wait_done(sequence, self.case.limits.batch_seconds, self.channel.end.fileno())
+        done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno())
         now = time.perf_counter_ns()
         if not done:
             self._lost(sequence)
+        self.patience = self.case.limits.batch_seconds
         return now
 
     def finish(self, sequence: int) -> dict[str, Any]:
@@ -106,6 +111,17 @@ class Arm:
         self._send("batch", sequence=sequence, order=list(range(calls)), gated=False)
         done = self._expect("done", sequence, self.case.limits.batch_seconds + self.case.limits.start_seconds, "answer")
         return float(done["reported_ns"]) / 1e9
+
+    def pause(self) -> None:
+        """Stops every thread of the worker, so that it cannot slow the other arm's batch."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):  # one that has ended tells so on its channel
+            os.killpg(self.pid, number)
 
     def stop(self) -> None:
         """Ends the process and gives its memory back."""
@@ -121,7 +137,7 @@ class Arm:
         try:
             message, _ = self.channel.receive(0.001)
         except TimeoutError as silent:
-            raise self._hung("finish a batch", self.case.limits.batch_seconds) from silent
+            raise self._hung("finish a batch", self.patience) from silent
         except ProtocolError as bad:
             raise self._fault(bad) from bad
         self._check(message, "done", sequence)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aisp_runner.case import Source
 from aisp_runner.errors import BuildError
-from aisp_runner.sources import resolve
+from aisp_runner.sources import resolve, with_headers
 
 NVCC_FLAGS = ("-O3", "-std=c++17", "-shared", "-Xcompiler", "-fPIC", "-lineinfo")
 NVCC_SECONDS = 300.0
@@ -39,6 +39,13 @@ class Staging:
     source: Path
     """The copied file to load."""
     environment: dict[str, str]
+    digests: dict[str, str]
+    """Of every file it was given, by path relative to the folder."""
+
+    def changed(self) -> list[str]:
+        """Files that are no longer what they were when the folder was made, or are new beside them."""
+        now = _digests(self.folder)
+        return sorted(name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name))
 
 
 def stage(parent: Path, name: str, source: Source) -> Staging:
@@ -53,7 +60,14 @@ def stage(parent: Path, name: str, source: Source) -> Staging:
         shutil.copyfile(original.parent / relative, code / relative)
     for relative in source.cuda:
         shutil.copyfile(compile_cuda(original.parent / relative), build / f"{Path(relative).stem}.so")
-    return Staging(folder, code / original.name, _environment(folder, build))
+    return Staging(folder, code / original.name, _environment(folder, build), _digests(folder))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Of the sources and libraries in a staging folder; what Python compiles beside them is left out."""
+    files = [f for part in ("src", "build") for f in sorted((folder / part).rglob("*")) if f.is_file()]
+    files = [f for f in files if f.parent.name != "__pycache__"]
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
 def _environment(folder: Path, build: Path) -> dict[str, str]:
@@ -82,8 +96,8 @@ def compile_cuda(file: Path, architecture: str | None = None) -> Path:
     architecture = architecture or _architecture()
     flags = [*NVCC_FLAGS, f"-gencode=arch=compute_{architecture},code=sm_{architecture}"]
     version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-    headers = [h.read_text() for h in sorted(file.parent.glob("*.cuh"))]
-    key = hashlib.sha256("\n".join([version, *flags, file.read_text(), *headers]).encode()).hexdigest()
+    texts = [f.read_text() for f in with_headers(file)]
+    key = hashlib.sha256("\n".join([version, *flags, *texts]).encode()).hexdigest()
     library = cache_folder() / "cuda" / f"{file.stem}-{key[:24]}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)

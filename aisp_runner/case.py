@@ -68,7 +68,7 @@ class Measure:
     """How long and how often to measure."""
 
     rounds: int = 12
-    """Rounds at most. A round is one long and one short batch of each arm, in an order that alternates."""
+    """Rounds at most. A round is an empty batch of the baseline, then a short and a long one of each arm in alternating order."""
     min_rounds: int = 6
     seconds: float = 2.0
     """No new round is started after this long, once `min_rounds` are done."""
@@ -90,8 +90,8 @@ class Measure:
 class Limits:
     """When a worker is stopped. Reaching one is a verdict with the candidate's name on it, not a failed run."""
 
-    start_seconds: float = 120.0
-    """From job to ready: import, compile, first call."""
+    start_seconds: float = 60.0
+    """From job to ready, and again for the first batch: import, compile, first call."""
     batch_seconds: float = 20.0
     memory_gib: float = 8.0
     """Resident memory of a worker on the host."""

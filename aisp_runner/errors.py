@@ -4,7 +4,7 @@
     |- ConfigError      a config, plan or command line says something impossible   (exit 2)
     |- BuildError       a source file could not be compiled
     |- WorkerFault      a worker process died, hung or broke the protocol
-    |- DeviceError      the device refused what the judge asked of it              (exit 1)
+    |- DeviceError      the device refused what the judge asked of it
     '- ProtocolError    a message on a worker's channel is not one of the five
 
 A finding about a candidate is evidence in a record, never an exception.
@@ -40,7 +40,7 @@ class WorkerFault(AispError):
     """A worker process that died, hung, ran out of its limits or broke the protocol.
 
     arm: which process it was ("baseline", "candidate", "oracle").
-    kind: one word ("raised", "died", "hung", "memory", "output", "protocol", "signature").
+    kind: one word ("raised", "died", "hung", "limit", "protocol").
     """
 
     def __init__(self, arm: str, kind: str, message: str) -> None:

@@ -22,6 +22,7 @@ from aisp_runner.plan_file import load_plan, save_plan
 from aisp_runner.protect import registry
 from aisp_runner.protect.evaluation.sealed_judge import package_digest
 from aisp_runner.report import Console
+from aisp_runner.system import refuse_inspection
 from aisp_runner.trial import Trial
 
 
@@ -72,6 +73,7 @@ def run_plan(plan: Plan, run_dir: Path, console: Console | None = None) -> int:
     """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code."""
     bench = Bench(plan, run_dir, console or Console())
     _refuse_unprotected_gates(plan)
+    refuse_inspection()
     run_dir.mkdir(parents=True, exist_ok=True)
     save_plan(plan, run_dir / "plan.json")
     records: list[dict[str, Any]] = []
@@ -79,8 +81,7 @@ def run_plan(plan: Plan, run_dir: Path, console: Console | None = None) -> int:
         for number, case in enumerate(plan.cases, start=1):
             bench.console.case_started(number, len(plan.cases), case)
             made = run_case(case, bench)
-            if case.phase != "detect":
-                made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
+            made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
             record.append(run_dir / record.FILE, made)
             record.validate(made)
             records.append(made)
@@ -126,8 +127,8 @@ def _refuse_unprotected_gates(plan: Plan) -> None:
         missing = [name for name, kind in registry.known().items() if kind.essential and name not in case.protections]
         if missing and case.phase == "gate":
             raise ConfigError(
-                f"{case.workload}: phase gate without {', '.join(missing)}. A run without essential protections proves nothing; use "
-                " protect=strict, or verify.phase=detect to look at what an unprotected run would say."
+                f"{case.workload}: phase gate without {', '.join(missing)}. Without them a run proves nothing: "
+                "use protect=strict, or verify.phase=detect to look at what an unprotected run would say."
             )
 
 

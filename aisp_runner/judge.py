@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from aisp_runner.arm import Arm
-from aisp_runner.build import stage
+from aisp_runner.build import Staging, stage
 from aisp_runner.case import Case, Tensor
 from aisp_runner.device.base import Device, slot_bytes
 from aisp_runner.forkserver import ForkServer
@@ -81,6 +81,7 @@ class Judge:
         self.batches: list[Batch] = []
         self.comparisons: list[Comparison] = []
         self.arms: dict[str, Arm] = {}
+        self.staged: dict[str, Staging] = {}
         self.issued: Counter[tuple[int, str, int]] = Counter()
         """Batches whose gate was opened, by round, arm and calls."""
         self.sequence = 0
@@ -112,25 +113,27 @@ class Judge:
             arm: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for arm in ARMS
         }
         self.oracle = Arm("oracle", self.case.reference, self.case, self.device, room)
-        self.oracle.start(self.server, stage(self.folder, "oracle", self.case.reference.source), {})
+        self.staged["oracle"] = stage(self.folder, "oracle", self.case.reference.source)
+        self.oracle.start(self.server, self.staged["oracle"], {})
         self.oracle.await_ready()
         self.seed = self.content.draw(2 if self.shields.on("output.fresh_inputs") else self.slots)
         self.answers((0, 1))
         self.shields.run("calibrate", self)
 
     def start_arms(self) -> None:
-        """Starts both workers and waits until they are loaded. Raises BuildError or WorkerFault."""
-        variants = {"baseline": self.case.baseline, "candidate": self.case.optimized}
-        for role, variant in variants.items():
-            staging = stage(self.folder, role, variant.source)
+        """Starts both workers, the baseline first: it is loaded before any code of the candidate runs.
+
+        Raises BuildError or WorkerFault.
+        """
+        for role, variant in {"baseline": self.case.baseline, "candidate": self.case.optimized}.items():
+            self.staged[role] = stage(self.folder, role, variant.source)
             arm = Arm(role, variant, self.case, self.device, self.slots)
             self.arms[role] = arm
-            arm.start(self.server, staging, self.case.protections)
             for t in self.case.inputs:
                 if t.role == "weight":
                     arm.views[t.name].copy_(self.content.store[t.name])
-        self.device.synchronize()
-        for arm in self.arms.values():
+            self.device.synchronize()
+            arm.start(self.server, self.staged[role], self.case.protections)
             arm.await_ready()
 
     # One draw: content, and which of its calls will be checked
@@ -166,6 +169,8 @@ class Judge:
         Raises WorkerFault, and ArmTimeout where a gated batch cannot be enqueued.
         """
         arm = self.arms[role]
+        for other in self.arms.values():
+            other.pause() if other is not arm else other.resume()
         self.sequence += 1
         order = tuple(secrets.SystemRandom().sample(range(window), calls))
         batch = Batch(self.sequence, round_, role, order, gated, seed=self.seed)

@@ -95,7 +95,7 @@ def describe(path: Path, cuda: Iterable[str] = ()) -> Source:
         file = path.parent / name
         if not file.is_file():
             raise ConfigError(f"{shown(file)}: no such file. `cuda:` names CUDA C++ files beside {path.name}.")
-        files.extend(_with_headers(file))
+        files.extend(with_headers(file))
     relative = {os.path.relpath(file, path.parent).replace(os.sep, "/"): file for file in dict.fromkeys(files)}
     return Source(path=_portable(path), sha256={name: _digest(relative[name]) for name in sorted(relative)}, cuda=cuda)
 
@@ -191,7 +191,7 @@ def _module_files(folder: Path, parts: list[str]) -> Iterator[Path]:
             yield package.resolve()
 
 
-def _with_headers(file: Path) -> list[Path]:
+def with_headers(file: Path) -> list[Path]:
     """A CUDA C++ file and the headers it names in quotes that lie beside the file that names them, also through each other."""
     seen: dict[Path, None] = {}
     todo = [file.resolve()]

@@ -60,8 +60,8 @@ def poison(tensor: torch.Tensor) -> None:
 def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor, equal_nan: bool = False) -> Comparison:
     """actual: [calls, *shape] in the declared dtype. expected: the same shape, float64 (integers: the declared dtype).
 
-    A NaN or infinity is right only where the answer has the very same; with `equal_nan` non-finite elements are not looked
-    at, as harnesses do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|:
+    A NaN or infinity is right only where the answer has the very same; with `equal_nan` other non-finite elements than
+    poison are not looked at, as harnesses do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|:
     numpy.allclose.
     """
     calls = actual.shape[0]
@@ -74,7 +74,7 @@ def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor
         counts += count
         peaks.append(peak)
     if equal_nan:
-        counts = [(0, 0, wrong) for _, _, wrong in counts]
+        counts = [(unwritten, 0, wrong) for unwritten, _, wrong in counts]
     unwritten, nonfinite, wrong = (sum(column) for column in zip(*counts, strict=True))
     wrong_calls = tuple(i for i, count in enumerate(counts) if any(count))
     max_abs, max_rel = (max(column) for column in zip(*peaks, strict=True))
@@ -88,7 +88,8 @@ def _compare_calls(
     actual, wanted = actual.reshape(actual.shape[0], -1), expected.reshape(expected.shape[0], -1).double()
     given = actual.double()
     error, size = (given - wanted).abs_(), wanted.abs()
-    if bool((error <= size * spec.rtol + spec.atol).all()):  # NaN compares false, so all of these are finite and right
+    # NaN compares false, and infinity is no more than rtol * infinity: so all of these are finite and right
+    if bool((error <= size * spec.rtol + spec.atol).all() & error.max().isfinite()):
         max_abs, max_rel = torch.stack([error.max(), (error / size.clamp_(min=_TINY)).max()]).tolist()
         return [(0, 0, 0)] * actual.shape[0], (max_abs, max_rel)
     held = bits(actual) == poison_bits(actual.dtype)

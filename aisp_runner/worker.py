@@ -109,6 +109,7 @@ class Worker:
         sequence, gated = message["sequence"], message["gated"]
         slots = [self.slot(i) for i in message["order"]]
         call = self.call_returning if self.job["returns"] else self.call_writing
+        gc.collect()  # before the batch, not after it: a worker that has said DONE is expected to be idle
         gc.disable()
         if gated:
             self.site.arm_gate(sequence)
@@ -130,7 +131,6 @@ class Worker:
             self.site.signal_done(sequence)
         reported = time.perf_counter_ns() - start
         gc.enable()
-        gc.collect()
         for index, (_, outputs) in zip(message["order"], slots, strict=True):
             self._census(index, outputs)
         findings = [[e.protection, e.status, e.observed, e.limit] for e in self.shields.run("after_batch", self)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner.errors import ConfigError, did_you_mean
-from aisp_runner.protect.base import ERROR, JUDGE_STAGES, WORKER_STAGES, Evidence, Protection
+from aisp_runner.protect.base import ERROR, JUDGE_STAGES, UNAVAILABLE, WORKER_STAGES, Evidence, Protection
 
 MODES = ("strict", "off")
 
@@ -83,7 +83,7 @@ class Shields:
     def __init__(self, chosen: dict[str, dict[str, Any]], stages: tuple[str, ...] = JUDGE_STAGES, side: str = "judge") -> None:
         self.protections = [make(name, knobs) for name, knobs in sorted(chosen.items())]
         self.side = side
-        self.evidence: list[Evidence] = []
+        self.evidence: list[Evidence] = [] if side == "worker" else [_left_out(name) for name in known() if name not in chosen]
         self.hooks = {
             stage: [(p, hook) for p in self.protections if (hook := getattr(p, f"{side}_{stage}", None)) is not None]
             for stage in stages
@@ -105,6 +105,11 @@ class Shields:
                 found += given if isinstance(given, list) else [given]
         self.evidence += found
         return found
+
+
+def _left_out(name: str) -> Evidence:
+    """A protection that is off leaves a trace, and a gate inconclusive."""
+    return Evidence(name, "preflight", "judge", UNAVAILABLE, f"{name} is switched off (protect.disable or protect=off)", "")
 
 
 def worker_shields(chosen: dict[str, dict[str, Any]]) -> Shields:

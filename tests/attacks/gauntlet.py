@@ -3,9 +3,9 @@
     python -m tests.attacks.gauntlet --device cuda --out results.json    every attack at three batch lengths
     python -m tests.attacks.gauntlet --device cuda --honest 100          how often an honest kernel is refused
 
-An attack file says what it is in plain assignments, read from its syntax tree: `issue`, `expect` (the protection that must refuse
-it), and where it differs from the defaults `returns`, `claim`, `gains` (False: alive when it is accepted, gain or not), `cases`,
-`tolerance`, `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
+An attack file says what it is in plain assignments, read from its syntax tree: `issue`, `expect` (the protection that must
+refuse it), and where it differs from the defaults `returns`, `claim`, `gains` (False: alive when it is accepted, gain or
+not), `cases`, `tolerance`, `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ LENGTHS = {"cpu": ((2, 8), (6, 32), (24, 128)), "cuda": ((2, 8), (12, 64), (100,
 """Calls of a short and a long batch: three batch lengths a device."""
 
 GAIN = 1.3
-"""An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at all)."""
+"""An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at
+all).
+"""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,8 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Pa
         "expect": attack.expect,
         "device": device,
         "calls": list(calls),
-        "refused": any(r["status"] == "INVALID" and attack.expect in r["reasons"] for r in on),
+        "refused": any(r["status"] == "INVALID" and any(covers(p, attack.issue) for p in r["reasons"]) for r in on),
+        "named": any(attack.expect in r["reasons"] for r in on),
         "reasons": sorted({reason for r in on for reason in r["reasons"]}),
         "alive": accepted and (not attack.gains or gain >= GAIN),
         "fake_speedup": gain if accepted else None,
@@ -166,6 +169,11 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Pa
         "message": next((r["message"] for r in on if r["status"] != "VALID"), ""),
         "clock": [r["clock"]["mode"] if r["clock"] else None for r in off],
     }
+
+
+def covers(protection: str, issue: str) -> bool:
+    """Whether the protection says that it is against this issue."""
+    return issue in registry.known()[protection].covers if protection in registry.known() else False
 
 
 def honest_runs(device: str, count: int, folder: Path) -> list[dict[str, Any]]:
@@ -183,7 +191,8 @@ def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
         fake = f"{row['fake_speedup']:.2f}x" if row["fake_speedup"] else "-"
         yield (
             f"{row['issue']:38} {row['expect']:26} {row['device']} {row['calls'][1]:4} "
-            f"refused={'yes' if row['refused'] else 'NO '} alive={'yes' if row['alive'] else 'NO '} ({fake}, {row['off_status'][-1]}) "
+            f"refused={'yes' if row['refused'] else 'NO '} by it={'yes' if row['named'] else 'no '} "
+            f"alive={'yes' if row['alive'] else 'NO '} ({fake}, {row['off_status'][-1]}) "
             f"twin={'yes' if row['twin_accepted'] else 'NO ' + str(row['twin'])}"
         )
 

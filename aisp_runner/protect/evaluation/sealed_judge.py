@@ -17,6 +17,7 @@ from aisp_runner.protect.base import Evidence, Protection
 if TYPE_CHECKING:
     from aisp_runner.case import Case
     from aisp_runner.execute import Bench
+    from aisp_runner.judge import Judge
 
 PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -39,13 +40,18 @@ class SealedJudge(Protection):
     def judge_preflight(self, bench: Bench, case: Case) -> Evidence:
         return self._look("preflight", bench, case)
 
+    def judge_conclude(self, judge: Judge) -> Evidence:
+        """The copies that oracle and baseline were loaded from lie where a candidate of the same user can write."""
+        odd = [f"{who}'s copy of {name} changed" for who in ("oracle", "baseline") for name in judge.staged[who].changed()]
+        return self.found("conclude", not odd, "; ".join(odd) or "the staged copies are unchanged", "no change")
+
     def judge_seal(self, bench: Bench, case: Case) -> Evidence:
         return self._look("seal", bench, case)
 
     def _look(self, stage: str, bench: Bench, case: Case) -> Evidence:
         from aisp_runner.sources import changed
 
-        odd = [f"{name} changed on disk" for v in (case.reference, case.baseline) for name in changed(v.source)]
+        odd = [f"{name} changed on disk" for v in (case.reference, case.baseline, case.optimized) for name in changed(v.source)]
         if package_digest() != bench.package_digest:
             odd.append("aisp_runner changed on disk")
         observed = "; ".join(sorted(set(odd))) or "judge and reference are unchanged"

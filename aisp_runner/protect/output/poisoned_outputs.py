@@ -31,6 +31,7 @@ class PoisonedOutputs(Protection):
         "location.background_thread",
         "location.lazy_evaluation_skip",
     )
+    essential = True
 
     def judge_before_batch(self, judge: Judge, batch: Batch) -> None:
         judge.poison_outputs(batch)

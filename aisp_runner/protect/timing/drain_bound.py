@@ -1,9 +1,9 @@
 """Nothing may still be running when the worker says it is done.
 
-CUDA: the judge's own small operation right after DONE waits for whatever else the device is doing. CPU: the worker's threads may
-use no CPU time after DONE but what the report takes. The median over the candidate's long batches is held against the
-baseline's: the speed-up is a median too, so a candidate that is honest now and then gains as little as it hides. Blind spot: work
-shorter than the slack; work in another process of the candidate's on a CPU.
+CUDA: the judge's own small operation right after DONE waits for whatever else the device is doing. CPU: the worker's threads
+may use no CPU time after DONE but what the report takes. The median over the candidate's long batches is held against the
+baseline's: the speed-up is a median too, so a candidate that is honest now and then gains as little as it hides. Blind spot:
+work shorter than the slack; work in another process of the candidate's on a CPU.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class DrainBound(Protection):
 
     cuda_slack_us: float = 60.0
     """Above 1.25 times the baseline's median drain, us."""
-    cpu_slack_us: float = 500.0
-    """CPU time above the baseline's median in a window of 3 ms, us."""
+    cpu_slack_us: float = 400.0
+    """CPU time above 1.5 times the baseline's median in a window of 3 ms, us."""
 
     def judge_conclude(self, judge: Judge) -> Evidence:
         from aisp_runner.statistics import median
@@ -43,7 +43,7 @@ class DrainBound(Protection):
         }
         cuda = judge.device.name == "cuda"
         usual = median(drains["baseline"])
-        limit = 1.25 * usual + self.cuda_slack_us if cuda else usual + self.cpu_slack_us
+        limit = 1.25 * usual + self.cuda_slack_us if cuda else 1.5 * usual + self.cpu_slack_us
         typical = median(drains["candidate"])
         what = "the judge's next operation took" if cuda else "CPU time used within 3 ms of DONE:"
         return self.found("conclude", typical <= limit, f"{what} {typical:.0f} us (median)", f"{limit:.0f} us", "candidate")

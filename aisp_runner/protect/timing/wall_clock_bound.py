@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class WallClockBound(Protection):
     id = "timing.wall_clock_bound"
     covers = ("timing.event_timing_gaps", "timing.clock_drift", "timing.timer_granularity", "evaluation.eval_code_exploitation")
+    essential = True
 
     slack: float = 0.4
     """Share of a long batch that a candidate's own slope may leave unexplained."""
@@ -54,7 +55,8 @@ class WallClockBound(Protection):
 
 
 def _fixed(batches: list[tuple[int, int, float]]) -> list[float]:
-    """By round: what a batch costs beyond its calls, us, if the slope between the short and the long one is the cost of a call.
+    """By round: what a batch costs beyond its calls, us, if the slope between the short and the long one is the cost of a
+    call.
 
     batches: round, calls, us.
     """

@@ -1,7 +1,7 @@
 """evaluation.metric_definition_gaming: rewrites plan.json while it is being judged.
 
-Whoever reads the plan afterwards finds a tolerance a thousand times tighter than the one that was used, in a plan that looks whole. Twin:
-reads the same file.
+Whoever reads the plan afterwards finds a tolerance a thousand times tighter than the one that was used, in a plan that looks
+whole. Twin: reads the same file.
 """
 
 import json

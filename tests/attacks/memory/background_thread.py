@@ -1,6 +1,7 @@
 """location.background_thread: returns at once; a thread fills the output later.
 
-The answers do arrive, and a harness that looks late enough finds them. Twin: a thread does the work and the call waits for it.
+The answers do arrive, and a harness that looks late enough finds them. Twin: a thread does the work and the call waits for
+it.
 """
 
 import queue

@@ -1,6 +1,7 @@
 """output.approximation_drift: writes zeros, on a workload whose declared tolerance takes zeros for an answer.
 
-The answers lie within pi of zero, and the tolerance that is declared is 4. Twin: the honest kernel, with the honest tolerance.
+The answers lie within pi of zero, and the tolerance that is declared is 4. Twin: the honest kernel, with the honest
+tolerance.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """output.stale_cache: computes once for each address and copies the remembered result from then on.
 
-Right as long as the content at an address never changes, as in a harness that makes its inputs once. Twin: remembers a scratch
-buffer for each address, not a result.
+Right as long as the content at an address never changes, as in a harness that makes its inputs once. Twin: remembers a
+scratch buffer for each address, not a result.
 """
 
 import torch

@@ -29,7 +29,9 @@ def _pad(a, seconds):
     if a.is_cuda:
         torch.cuda._sleep(int(seconds * 1.7e9))
     else:
-        time.sleep(seconds)
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
 
 
 def _learn(a, b, c):
@@ -50,7 +52,7 @@ def candidate(a, b, c):
         _learn(a, b, c)
     _state["longest"] = max(_state["longest"], length)
     if first and length * 2 < _state["longest"]:
-        _pad(a, 0.75 * _state["seconds"] * (_state["longest"] - length))
+        _pad(a, 0.6 * _state["seconds"] * (_state["longest"] - length))
     torch.atan2(a, b, out=c)
 
 

@@ -5,8 +5,6 @@ Everything that can go wrong with the process comes out as one WorkerFault that 
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
 from collections.abc import Sequence
@@ -112,17 +110,6 @@ class Arm:
         done = self._expect("done", sequence, self.case.limits.batch_seconds + self.case.limits.start_seconds, "answer")
         return float(done["reported_ns"]) / 1e9
 
-    def pause(self) -> None:
-        """Stops every thread of the worker, so that it cannot slow the other arm's batch."""
-        self._signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._signal(signal.SIGCONT)
-
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):  # one that has ended tells so on its channel
-            os.killpg(self.pid, number)
-
     def stop(self) -> None:
         """Ends the process and gives its memory back."""
         if self.pid:
@@ -180,6 +167,8 @@ class Arm:
             return WorkerFault(self.role, "protocol", f"{self._who()} wrote to its channel: {error}")
         try:
             ended = self.server.wait(self.pid, 3.0)
+        except ChannelClosed:
+            return WorkerFault(self.role, "died", f"{self._who()} was running when the fork server was killed")
         except TimeoutError:
             return WorkerFault(self.role, "protocol", f"{self._who()} closed its channel")
         if ended.cause:

@@ -68,9 +68,9 @@ class Measure:
     """How long and how often to measure."""
 
     rounds: int = 12
-    """Rounds at most. A round is an empty batch of the baseline, then a short and a long one of each arm in alternating order."""
+    """Rounds at most. A round: an empty batch of the baseline, a short and a long batch of each arm; the order alternates."""
     min_rounds: int = 6
-    seconds: float = 2.0
+    seconds: float = 1.5
     """No new round is started after this long, once `min_rounds` are done."""
     half_width: float = 0.005
     """Stop once the interval of ln(speed-up) is at most this wide on either side."""
@@ -169,12 +169,17 @@ class Plan:
 def to_json(value: Any) -> Any:
     """A frozen dataclass of this module as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: _number(f.type, to_json(getattr(value, f.name))) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {k: to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(v) for v in value]
     return value
+
+
+def _number(kind: Any, value: Any) -> Any:
+    """1 in a field of floats is 1.0, as it will be when it is read again: the digest must not depend on it."""
+    return float(value) if kind in ("float", "float | None") and isinstance(value, int) else value
 
 
 def from_json(kind: Any, value: Any, where: str = "plan") -> Any:

@@ -56,7 +56,7 @@ class Bench:
         from aisp_runner.device import open_device
         from aisp_runner.forkserver import ForkServer
 
-        if name not in self.servers:
+        if name not in self.servers or not self.servers[name].alive():
             self.servers[name] = ForkServer(cuda=name == "cuda")
         if name not in self.devices:
             self.devices[name] = open_device(name)
@@ -110,7 +110,7 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
                 with trial.stage("start"):
                     judge.start_oracle()
                     if not trial.refused():
-                        judge.start_arms()
+                        judge.start_candidate()
                 if not trial.refused():
                     with trial.stage("calibrate"):
                         tell("calibrate")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aisp_runner.build import PASSED_ON
 from aisp_runner.errors import DeviceError
 from aisp_runner.system import die_with_parent, forbid_new_privileges, keep_orphans
 from aisp_runner.wire import Channel, ChannelClosed
@@ -52,9 +53,8 @@ class ForkServer:
         mine, theirs = Channel.pair()
         self.channel = Channel(mine, ANSWERS)
         command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), "cuda" if cuda else "cpu"]
-        env = dict(
-            os.environ, OMP_WAIT_POLICY="PASSIVE", KMP_BLOCKTIME="0", OPENBLAS_NUM_THREADS="1", PYTHONPATH=_import_path()
-        )
+        env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}  # workers can read what it was started with
+        env |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _import_path()}
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
         theirs.close()
         self.ended: dict[int, Ended] = {}
@@ -79,9 +79,16 @@ class ForkServer:
 
     def kill(self, pid: int) -> Ended:
         """Ends the worker and all of its session, and waits until it is gone."""
-        if pid not in self.ended:
-            self.channel.send("kill", pid=pid)
-        return self.wait(pid, 10.0)
+        try:
+            if pid not in self.ended:
+                self.channel.send("kill", pid=pid)
+            return self.wait(pid, 10.0)
+        except ChannelClosed:  # the server was killed; its workers die with it
+            return Ended(pid, -signal.SIGKILL, "ended with the fork server", "")
+
+    def alive(self) -> bool:
+        """Whether the server still runs. One that a candidate has killed is replaced before the next case."""
+        return self.process.poll() is None
 
     def wait(self, pid: int, seconds: float) -> Ended:
         """How worker `pid` ended. Raises TimeoutError when it lives on."""
@@ -217,14 +224,13 @@ class Nursery:
 
     def end(self, child: Child, cause: str) -> None:
         child.cause = cause
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        _kill(child.pid)
 
     def bury(self, child: Child) -> None:
         """Reaps a child that has ended, ends what it left running, and tells the judge."""
         _, status = os.waitpid(child.pid, 0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+        _kill(child.pid)
+        self.end_strays()
         if child.pipe in self.selector.get_map():
             self.drain(child)
         for fd in (child.pipe, child.pidfd):
@@ -239,6 +245,14 @@ class Nursery:
             cause=child.cause,
             tail=child.tail.decode(errors="replace"),
         )
+
+    def end_strays(self) -> None:
+        """Ends processes that left their worker's session: with their parent gone they have become this server's children."""
+        own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        for pid in (int(word) for word in own):
+            if pid not in self.children:
+                _kill(pid)
+                os.waitpid(pid, 0)
 
     def request(self) -> bool:
         """Answers one request of the judge; False when the judge has gone."""
@@ -268,6 +282,14 @@ class Nursery:
                 last = time.monotonic()
                 for child in list(self.children.values()):
                     self.watch(child)
+                self.end_strays()
+
+
+def _kill(pid: int) -> None:
+    """Ends a process and its session; one that has not made its session yet is ended alone."""
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            end(pid, signal.SIGKILL)
 
 
 def _private_bytes(pid: int) -> int:
@@ -295,7 +317,7 @@ def main(arguments: list[str]) -> int:
 
         with contextlib.suppress(ImportError):
             import triton  # noqa: F401
-    nursery = Nursery(Channel(socket.socket(fileno=int(arguments[0])), REQUESTS), selectors.DefaultSelector())
+    nursery = Nursery(Channel(socket.socket(fileno=int(arguments[0])), REQUESTS, takes_fds=True), selectors.DefaultSelector())
     nursery.channel.send("up")
     nursery.serve()
     for child in nursery.children.values():

@@ -25,6 +25,7 @@ from aisp_runner.forkserver import ForkServer
 from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
+from aisp_runner.system import freeze, thaw
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
 
 MAX_SLOTS = 512
@@ -105,36 +106,39 @@ class Judge:
     # Starting
 
     def start_oracle(self) -> None:
-        """Starts the oracle and has it answer once, before any code of the candidate runs. Raises WorkerFault."""
+        """Starts oracle and baseline, and has the oracle answer once, before the candidate's process exists.
+
+        Raises BuildError or WorkerFault.
+        """
         per_slot = slot_bytes((*self.case.inputs, *self.case.outputs))
-        room = max(2, min(self.slots, self.device.ring_bytes // max(1, 2 * per_slot)))
+        room = max(4, min(2 * self.slots, self.device.ring_bytes // max(1, 2 * per_slot)))
         self.content = Content(self.case.inputs, self.slots, self.device)
         self.snapshots = {
-            arm: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for arm in ARMS
+            role: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for role in ARMS
         }
         self.oracle = Arm("oracle", self.case.reference, self.case, self.device, room)
-        self.staged["oracle"] = stage(self.folder, "oracle", self.case.reference.source)
-        self.oracle.start(self.server, self.staged["oracle"], {})
+        self._start(self.oracle)
+        self.arms["baseline"] = Arm("baseline", self.case.baseline, self.case, self.device, self.slots)
+        self._start(self.arms["baseline"])
         self.oracle.await_ready()
         self.seed = self.content.draw(2 if self.shields.on("output.fresh_inputs") else self.slots)
         self.answers((0, 1))
         self.shields.run("calibrate", self)
+        self.arms["baseline"].await_ready()
 
-    def start_arms(self) -> None:
-        """Starts both workers, the baseline first: it is loaded before any code of the candidate runs.
+    def start_candidate(self) -> None:
+        """Starts the candidate and waits until it is loaded; oracle and baseline are by now. Raises BuildError or WorkerFault."""
+        self.arms["candidate"] = Arm("candidate", self.case.optimized, self.case, self.device, self.slots)
+        self._start(self.arms["candidate"])
+        self.arms["candidate"].await_ready()
 
-        Raises BuildError or WorkerFault.
-        """
-        for role, variant in {"baseline": self.case.baseline, "candidate": self.case.optimized}.items():
-            self.staged[role] = stage(self.folder, role, variant.source)
-            arm = Arm(role, variant, self.case, self.device, self.slots)
-            self.arms[role] = arm
-            for t in self.case.inputs:
-                if t.role == "weight":
-                    arm.views[t.name].copy_(self.content.store[t.name])
-            self.device.synchronize()
-            arm.start(self.server, self.staged[role], self.case.protections)
-            arm.await_ready()
+    def _start(self, arm: Arm) -> None:
+        self.staged[arm.role] = stage(self.folder, arm.role, arm.variant.source)
+        for t in self.case.inputs:
+            if t.role == "weight":
+                arm.views[t.name].copy_(self.content.store[t.name])
+        self.device.synchronize()
+        arm.start(self.server, self.staged[arm.role], {} if arm.role == "oracle" else self.case.protections)
 
     # One draw: content, and which of its calls will be checked
 
@@ -170,7 +174,7 @@ class Judge:
         """
         arm = self.arms[role]
         for other in self.arms.values():
-            other.pause() if other is not arm else other.resume()
+            freeze(other.pid) if other is not arm else thaw(other.pid)  # an idle arm cannot slow the other one's batch
         self.sequence += 1
         order = tuple(secrets.SystemRandom().sample(range(window), calls))
         batch = Batch(self.sequence, round_, role, order, gated, seed=self.seed)
@@ -183,14 +187,15 @@ class Judge:
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
         batch.done_ns = arm.await_done(batch.sequence)
-        mark = self.device.after_done(arm.pid)
         if calls:
+            mark = self.device.after_done(arm.pid)
             self.shields.run("at_done", self, batch)
             self._snapshot(arm, batch)
             batch.drain_ns = self.device.drained(arm.pid, mark)
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
-        batch.reported_ns = int(done.get("reported_ns", 0))
+        said = done.get("reported_ns")
+        batch.reported_ns = said if isinstance(said, int) and 0 <= said < 1 << 62 else 0
         self._keep_worker_evidence(role, done.get("evidence", []))
         self.batches.append(batch)
         return batch

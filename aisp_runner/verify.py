@@ -61,8 +61,8 @@ def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor
     """actual: [calls, *shape] in the declared dtype. expected: the same shape, float64 (integers: the declared dtype).
 
     A NaN or infinity is right only where the answer has the very same; with `equal_nan` other non-finite elements than
-    poison are not looked at, as harnesses do that compare with equal_nan. Source of the rule |actual - expected| <= atol + rtol * |expected|:
-    numpy.allclose.
+    poison are not looked at, as harnesses do that compare with equal_nan. Source of the rule |actual - expected| <= atol +
+    rtol * |expected|: numpy.allclose.
     """
     calls = actual.shape[0]
     chunk = CHUNK if actual.device.type == "cpu" else 16 * CHUNK
@@ -87,7 +87,7 @@ def _compare_calls(
     """(unwritten, non-finite, wrong) elements of each call, and the largest absolute and relative error of all of them."""
     actual, wanted = actual.reshape(actual.shape[0], -1), expected.reshape(expected.shape[0], -1).double()
     given = actual.double()
-    error, size = (given - wanted).abs_(), wanted.abs()
+    error, size = _distance(actual, expected.reshape(actual.shape)), wanted.abs()
     # NaN compares false, and infinity is no more than rtol * infinity: so all of these are finite and right
     if bool((error <= size * spec.rtol + spec.atol).all() & error.max().isfinite()):
         max_abs, max_rel = torch.stack([error.max(), (error / size.clamp_(min=_TINY)).max()]).tolist()
@@ -101,6 +101,13 @@ def _compare_calls(
     counts = torch.stack([unwritten.sum(1), (odd & ~unwritten).sum(1), (wrong & ~unwritten).sum(1)], dim=1)
     max_abs, max_rel = torch.stack([error.max(), (error / size.clamp_(min=_TINY)).max()]).tolist()
     return [(u, n, w) for u, n, w in counts.tolist()], (max_abs, max_rel)
+
+
+def _distance(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
+    """|actual - expected| in float64; integers are subtracted as integers, since float64 cannot tell large ones apart."""
+    if actual.dtype.is_floating_point:
+        return (actual.double() - expected.double()).abs_()
+    return (actual.long() - expected.long()).abs_().double()
 
 
 def accepts(spec: Tensor, guess: torch.Tensor, answer: torch.Tensor) -> bool:

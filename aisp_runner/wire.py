@@ -14,6 +14,7 @@ its own.
 from __future__ import annotations
 
 import json
+import os
 import socket
 from typing import Any
 
@@ -31,11 +32,15 @@ class ChannelClosed(ProtocolError):
 
 
 class Channel:
-    """One end of a message socket. words: the kinds of message this end accepts."""
+    """One end of a message socket.
 
-    def __init__(self, end: socket.socket, words: tuple[str, ...]) -> None:
+    words: the kinds of message this end accepts. takes_fds: whether it keeps descriptors that come along, or closes them.
+    """
+
+    def __init__(self, end: socket.socket, words: tuple[str, ...], takes_fds: bool = False) -> None:
         self.end = end
         self.words = words
+        self.takes_fds = takes_fds
 
     @staticmethod
     def pair() -> tuple[socket.socket, socket.socket]:
@@ -62,6 +67,10 @@ class Channel:
             packet, fds, flags, _ = socket.recv_fds(self.end, LIMIT, 8)
         except ConnectionResetError as gone:
             raise ChannelClosed("the other side of the channel has gone") from gone
+        if not self.takes_fds:
+            for fd in fds:
+                os.close(fd)
+            fds = []
         if not packet:
             raise ChannelClosed("the other side of the channel has gone")
         if flags & socket.MSG_TRUNC:

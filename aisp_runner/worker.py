@@ -31,7 +31,7 @@ MESSAGE_CHARS = 2000
 
 def main(end: socket.socket) -> int:
     """Serves one job until the judge closes the channel. Gives the process's exit status."""
-    channel = Channel(end, JUDGE_WORDS)
+    channel = Channel(end, JUDGE_WORDS, takes_fds=True)
     try:
         job, fds = channel.receive(60.0)
         torch.set_num_threads(job["threads"])

@@ -1,4 +1,4 @@
-"""Staging folders, the environment of a worker, and libraries built by a compiler (here a script that says what it was asked)."""
+"""Staging folders, the environment of a worker, and libraries built by a compiler: here a script that logs its calls."""
 
 from __future__ import annotations
 

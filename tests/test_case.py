@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import case
 
 from aisp_runner.case import Case, Limits, Measure, Plan, Skip, from_json, to_json
 from aisp_runner.errors import ConfigError
-from bench import case
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     """A plan with every optional thing in it."""
     given = case(tmp_path, work_bytes=12.0, candidate="theirs.py::fast")
-    return Plan((given, dataclasses.replace(given, measure=Measure(), work_bytes=None)), (Skip("w", "v", "cuda", "no GPU"),), ("x=1",))
+    return Plan(
+        (given, dataclasses.replace(given, measure=Measure(), work_bytes=None)), (Skip("w", "v", "cuda", "no GPU"),), ("x=1",)
+    )
 
 
 def through_json(value: Any) -> Any:
@@ -76,7 +78,11 @@ def test_a_whole_number_is_taken_for_a_float(plan: Plan) -> None:
         (("cases", 0, "protections"), [], "plan.cases[0].protections: [] is not a mapping"),
         (("cases", 0, "baseline", "source"), "k.py", "plan.cases[0].baseline.source: 'k.py' is not a mapping"),
         (("cases", 0, "workload"), KeyError, "plan.cases[0].workload: missing"),
-        (("cases", 0, "inputs", 0, "rolle"), "x", "plan.cases[0].inputs[0].rolle: unknown key. Did you mean 'role'? Known keys: atol"),
+        (
+            ("cases", 0, "inputs", 0, "rolle"),
+            "x",
+            "plan.cases[0].inputs[0].rolle: unknown key. Did you mean 'role'? Known keys: atol",
+        ),
     ],
     ids=lambda value: ".".join(map(str, value)) if isinstance(value, tuple) else None,
 )

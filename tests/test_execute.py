@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench import HONEST, accepted, bench_of, case, lives, tried
 
 from aisp_runner import record
 from aisp_runner.case import Case, Plan
@@ -22,7 +23,6 @@ from aisp_runner.execute import main, run_plan
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.plan_file import load_plan, save_plan
 from aisp_runner.protect import registry
-from bench import HONEST, accepted, bench_of, case, lives, tried
 
 pytest_plugins = ("shared_server",)
 
@@ -44,7 +44,14 @@ WITHOUT_CONFIG = """
 def started(plan: Plan, folder: Path) -> subprocess.Popen[str]:
     """`python -m aisp_runner.execute`, with nothing there but what a GPU node has; it writes to FOLDER/run."""
     save_plan(plan, folder / "plan.json")
-    command = [sys.executable, "-c", textwrap.dedent(WITHOUT_CONFIG), str(folder / "plan.json"), "--run-dir", str(folder / "run")]
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(WITHOUT_CONFIG),
+        str(folder / "plan.json"),
+        "--run-dir",
+        str(folder / "run"),
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
 
 
@@ -63,15 +70,15 @@ def below(pid: int) -> list[int]:
 
 
 def test_a_plan_runs_where_hydra_is_missing_and_gives_the_same_kind_of_record(server: ForkServer, tmp_path: Path) -> None:
-    good = case(tmp_path / "good", phase="gate")
-    bad = case(tmp_path / "bad", RAISES)
+    good = case(tmp_path / "good")
+    bad = case(tmp_path / "bad", RAISES, phase="gate")
     plan = Plan((bad, good))
     process = started(plan, tmp_path)
     output, _ = process.communicate(timeout=60)
     made = records_of(tmp_path)
     assert [r["status"] == "ERROR" for r in made] == [True, False], output
     assert accepted(made[1]), made[1]["message"]
-    assert process.returncode in (0, 3, 4) and (process.returncode == 0) == (made[1]["status"] == "VALID")
+    assert process.returncode == 3, "the gate failed"
     assert {r["plan_sha256"] for r in made} == {plan.sha256()}
     assert load_plan(tmp_path / "run" / "plan.json") == plan
     here = tried(good, server, tmp_path / "here")
@@ -127,32 +134,20 @@ def test_the_next_case_runs_whatever_the_one_before_did(tmp_path: Path) -> None:
     assert accepted(made["honest"]), made["honest"]["message"]
 
 
-@pytest.mark.parametrize(("phase", "code"), [("detect", 0), ("gate", 3)])
-def test_only_a_gate_fails(tmp_path: Path, phase: str, code: int) -> None:
-    assert run_plan(Plan((case(tmp_path, RAISES, phase=phase),)), tmp_path / "run") == code
-
-
 def test_a_plan_without_cases_measured_nothing(tmp_path: Path) -> None:
     assert run_plan(Plan(()), tmp_path / "run") == 5
 
 
-def test_records_of_a_second_run_are_appended(tmp_path: Path) -> None:
-    plan = Plan((case(tmp_path, RAISES),))
-    for _ in range(2):
-        run_plan(plan, tmp_path / "run")
-    assert len(records_of(tmp_path)) == 2
-
-
 def test_a_gate_without_its_essential_protections_is_refused_before_anything_runs(tmp_path: Path) -> None:
     given = case(tmp_path, phase="gate", protections=registry.select({"mode": "off"}))
-    with pytest.raises(ConfigError, match=r"addition: phase gate without .*evaluation\.frozen_plan.*; use protect=strict"):
+    with pytest.raises(ConfigError, match=r"addition: phase gate without .*evaluation\.frozen_plan.* use protect=strict"):
         run_plan(Plan((given,)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_without_protections_is_marked(server: ForkServer, tmp_path: Path) -> None:
     made = tried(case(tmp_path, protections=registry.select({"mode": "off"})), server, tmp_path)
-    assert made["unprotected"] is True and made["evidence"] == []
+    assert made["unprotected"] is True and {e["status"] for e in made["evidence"]} <= {"unavailable"}
     assert tried(case(tmp_path), server, tmp_path)["unprotected"] is False
 
 

@@ -14,7 +14,11 @@ CALLS = Calls((4, 20), (8, 40))
 
 
 def rounds(
-    baseline_ns: float, candidate_ns: float, count: int = 8, handshake_ns: float = 45e3, noise: Callable[[], float] = lambda: 1.0
+    baseline_ns: float,
+    candidate_ns: float,
+    count: int = 8,
+    handshake_ns: float = 45e3,
+    noise: Callable[[], float] = lambda: 1.0,
 ) -> list[Round]:
     """Rounds of arms that take so long a call, and a handshake; noise multiplies each batch."""
 
@@ -90,7 +94,8 @@ def test_an_exact_clock_gives_the_exact_speedup(sealed: bool) -> None:
 def test_padding_of_the_candidates_short_batches_moves_the_naive_estimate_and_not_the_sealed_one() -> None:
     honest = rounds(800e3, 800e3)
     padded = [
-        Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns + 12e6, r.candidate_long_ns) for r in honest
+        Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns + 12e6, r.candidate_long_ns)
+        for r in honest
     ]
     sealed, naive = estimate(padded, CALLS), estimate(padded, CALLS, sealed=False)
     assert sealed.speedup == estimate(honest, CALLS).speedup
@@ -101,7 +106,10 @@ def test_padding_of_the_candidates_short_batches_moves_the_naive_estimate_and_no
 
 def test_a_slow_candidate_start_costs_the_candidate() -> None:
     slow = [Round(*vars(r).values()) for r in rounds(800e3, 800e3)]
-    slow = [Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns, r.candidate_long_ns * 1.5) for r in slow]
+    slow = [
+        Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns, r.candidate_long_ns * 1.5)
+        for r in slow
+    ]
     e = estimate(slow, CALLS)
     assert e.speedup is not None and e.speedup.value < 0.7
 

@@ -11,9 +11,9 @@ import threading
 import time
 
 import pytest
+from bench import lives
 
 from aisp_runner.system import cpu_ns
-from bench import lives
 
 
 def python(code: str) -> str:
@@ -60,8 +60,9 @@ def test_orphans_come_to_the_process_that_keeps_them() -> None:
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
+            parent = os.getpid()
             if os.fork() == 0:
-                while os.getppid() == child:
+                while os.getppid() == parent:
                     time.sleep(0.01)
                 os.write(write, str(os.getppid()).encode())
                 os._exit(0)

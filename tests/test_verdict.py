@@ -18,7 +18,9 @@ UNTOLD = Estimate((float("nan"),), None, 2.0, 45e3, 8e5, -1.0)
 FAULT = WorkerFault("candidate", "hung", "candidate fast did not finish")
 
 
-def seen(status: str, protection: str = "output.tolerance_bound", observed: str = "3 wrong", limit: str = "", arm: str = "") -> Evidence:
+def seen(
+    status: str, protection: str = "output.tolerance_bound", observed: str = "3 wrong", limit: str = "", arm: str = ""
+) -> Evidence:
     return Evidence(protection, "verify", "judge", status, observed, limit, arm)
 
 
@@ -58,7 +60,9 @@ PASS, FAIL, ERROR, UNAVAILABLE = (seen(status) for status in ("pass", "fail", "e
         "clock cannot tell",
     ],
 )
-def test_the_status_is(evidence: list[Evidence], fault: AispError | None, phase: str, times: Estimate | None, status: str) -> None:
+def test_the_status_is(
+    evidence: list[Evidence], fault: AispError | None, phase: str, times: Estimate | None, status: str
+) -> None:
     assert decide(evidence, fault, phase, times).status == status
 
 

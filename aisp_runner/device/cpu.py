@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from aisp_runner.device.base import Memory
-from aisp_runner.system import cpu_ns
+from aisp_runner.system import cpu_ns, freeze, thaw
 
 DRAIN_WINDOW_NS = 3_000_000
 """How long the judge watches the worker's CPU clock after DONE, ns."""
@@ -80,12 +80,18 @@ class CpuDevice:
         """Not done on a CPU: the ring is rewritten before every batch and is larger than a core's own cache."""
 
     def after_done(self, pid: int) -> int:
-        self._window_ends = time.perf_counter() + DRAIN_WINDOW_NS / 1e9
+        """Stops the worker where it is: nothing of it writes while the judge looks, and its CPU time is exact."""
+        freeze(pid)
         return _cpu_ns(pid)
 
     def drained(self, pid: int, mark: int) -> int:
-        time.sleep(max(0.0, self._window_ends - time.perf_counter()))
-        return max(0, _cpu_ns(pid) - mark)
+        """Lets the worker go on for 3 ms and stops it again."""
+        thaw(pid)
+        time.sleep(DRAIN_WINDOW_NS / 1e9)
+        freeze(pid)
+        used = _cpu_ns(pid) - mark
+        thaw(pid)
+        return max(0, used)
 
 
 class CpuWorksite:

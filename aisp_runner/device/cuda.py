@@ -59,7 +59,7 @@ class CudaDevice:
     def __init__(self) -> None:
         torch.cuda.init()
         free, _ = torch.cuda.mem_get_info()
-        self.ring_bytes = min(16 << 30, free // 8)
+        self.ring_bytes = min(8 << 30, free // 8)
         self._pointers: dict[int, int] = {}
         properties = torch.cuda.get_device_properties(0)
         self._scratch = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device="cuda")

@@ -18,7 +18,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,16 @@ from aisp_runner.sources import describe
 
 HERE = Path(__file__).resolve().parent
 SIZE = {"cpu": 1 << 17, "cuda": 1 << 20}
-LENGTHS = {"cpu": ((2, 8), (6, 32), (24, 128)), "cuda": ((2, 8), (12, 64), (100, 512))}
+LENGTHS = {"cpu": ((4, 16), (10, 48), (24, 128)), "cuda": ((2, 8), (12, 64), (100, 512))}
 """Calls of a short and a long batch: three batch lengths a device."""
 
 GAIN = 1.3
 """An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at
 all).
 """
+
+TRIES = 3
+"""An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. Refusals and twins never are."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,24 @@ def attacks() -> list[Attack]:
     return [Attack.read(p) for p in sorted(HERE.glob("*/*.py")) if p.name != "__init__.py"]
 
 
-def run(attack: Attack, function: str, device: str, mode: str, calls: tuple[int, int], folder: Path) -> list[dict[str, Any]]:
-    """The records of one attack's `candidate` or `twin`, with protections strict or off."""
-    folder.mkdir(parents=True)
-    operation, source = folder / "operation.py", folder / "attack.py"
+def run(
+    attack: Attack, trials: Sequence[tuple[str, str]], device: str, calls: tuple[int, int], folder: Path
+) -> list[list[dict[str, Any]]]:
+    """For each trial (function, protections strict or off), the records of its cases, all from one run of the line."""
+    plan = Plan(tuple(c for function, mode in trials for c in cases(attack, function, device, mode, calls, folder)))
+    records = _run(plan, folder / "run", attack if attack.staged and trials[0][0] == "candidate" else None)
+    return [records[i * attack.cases : (i + 1) * attack.cases] for i in range(len(trials))]
+
+
+def cases(attack: Attack, function: str, device: str, mode: str, calls: tuple[int, int], folder: Path) -> list[Case]:
+    """The cases of an attack's `candidate` or `twin`, with its files laid out below `folder`."""
+    home = folder / f"{attack.path.stem}-{function}-{mode}-{calls[1]}"
+    home.mkdir(parents=True)
+    operation, source = home / "operation.py", home / "attack.py"
     operation.write_text((HERE / "operation.py").read_text())
-    target = {"plan": folder / "run" / "plan.json", "reference": operation}.get(attack.target, folder)
+    target = {"plan": folder / "run" / "plan.json", "reference": operation}.get(attack.target, home)
     source.write_text(attack.path.read_text().replace("@TARGET@", str(target)))
-    plan = Plan(tuple(_case(attack, function, device, mode, calls, folder, number) for number in range(attack.cases)))
-    return _run(plan, folder / "run", attack if attack.staged and function == "candidate" else None)
+    return [_case(attack, function, device, mode, calls, home, number) for number in range(attack.cases)]
 
 
 def _run(plan: Plan, run_dir: Path, staged: Attack | None = None) -> list[dict[str, Any]]:
@@ -148,9 +160,15 @@ def _case(
 
 def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Path) -> dict[str, Any]:
     """One row of the table: is it refused by the expected protection, is it alive without, does the twin pass."""
-    on = run(attack, "candidate", device, "strict", calls, folder / "on")
-    off = run(attack, "candidate", device, "off", calls, folder / "off")
-    twin = run(attack, "twin", device, "strict", calls, folder / "twin")
+    trials = [("candidate", "strict"), ("candidate", "off"), ("twin", "strict")]
+    if attack.target or attack.staged:  # these would also touch the other trials of their run
+        on, off, twin = (run(attack, [t], device, calls, folder / "-".join(t))[0] for t in trials)
+    else:
+        on, off, twin = run(attack, trials, device, calls, folder)
+    for again in range(TRIES):
+        if _alive(attack, off):
+            break
+        off = run(attack, [("candidate", "off")], device, calls, folder / f"again-{again}")[0]
     gain = (off[-1]["speedup"] or {}).get("value") or 0.0
     accepted = all(r["status"] == "VALID" for r in off)
     return {
@@ -161,14 +179,21 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Pa
         "refused": any(r["status"] == "INVALID" and any(covers(p, attack.issue) for p in r["reasons"]) for r in on),
         "named": any(attack.expect in r["reasons"] for r in on),
         "reasons": sorted({reason for r in on for reason in r["reasons"]}),
-        "alive": accepted and (not attack.gains or gain >= GAIN),
+        "alive": _alive(attack, off),
         "fake_speedup": gain if accepted else None,
         "off_status": [r["status"] for r in off],
         "twin_accepted": all(r["status"] == "VALID" for r in twin),
         "twin": [f"{r['status']} {','.join(r['reasons'])} {r['message']}".strip() for r in twin],
         "message": next((r["message"] for r in on if r["status"] != "VALID"), ""),
-        "clock": [r["clock"]["mode"] if r["clock"] else None for r in off],
+        "clock": off[-1]["clock"]["mode"] if off[-1]["clock"] else None,
+        "machine": (off[-1]["machine"].get("gpu") or {}).get("name") or off[-1]["machine"].get("cpu_model"),
     }
+
+
+def _alive(attack: Attack, off: list[dict[str, Any]]) -> bool:
+    """Whether the unprotected run was taken in: accepted, and with a gain that is not there (where it is about a gain)."""
+    gain = (off[-1]["speedup"] or {}).get("value") or 0.0
+    return all(r["status"] == "VALID" for r in off) and (not attack.gains or gain >= GAIN)
 
 
 def covers(protection: str, issue: str) -> bool:
@@ -178,11 +203,12 @@ def covers(protection: str, issue: str) -> bool:
 
 def honest_runs(device: str, count: int, folder: Path) -> list[dict[str, Any]]:
     """Records of `count` honest runs, over the twins of all attacks and the three batch lengths in turn."""
-    everything, records = [a for a in attacks() if not a.staged], []
+    honest = [a for a in attacks() if not a.staged and not a.target]
+    plan: list[Case] = []
     for number in range(count):
-        attack, calls = everything[number % len(everything)], LENGTHS[device][number % 3]
-        records += run(attack, "twin", device, "strict", calls, folder / str(number))[:1]
-    return records
+        attack, calls = honest[number % len(honest)], LENGTHS[device][number % 3]
+        plan += cases(attack, "twin", device, "strict", calls, folder / str(number))
+    return _run(Plan(tuple(plan)), folder / "run")
 
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -221,6 +247,8 @@ def main() -> int:
                     rows.append(judge_attack(attack, given.device, calls, Path(folder) / f"{attack.path.stem}-{calls[1]}"))
                     sys.stdout.write(next(lines(rows[-1:])) + "\n")
                     sys.stdout.flush()
+                    if given.out:
+                        given.out.write_text(json.dumps(rows, indent=1))
             bad = [row for row in rows if not (row["refused"] and row["alive"] and row["twin_accepted"])]
             sys.stdout.write(f"{len(rows) - len(bad)} of {len(rows)} hold\n")
     if given.out:

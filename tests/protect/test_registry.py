@@ -48,15 +48,24 @@ def test_a_knob_may_be_given_flat_or_nested(knobs: dict[str, Any]) -> None:
     ("config", "said"),
     [
         ({"mode": "strikt"}, "protect.mode: 'strikt' is not a mode. Did you mean 'strict'? Modes: strict, off."),
-        ({"disable": ["output.finite_value"]}, "protect: 'output.finite_value' is not a protection. Did you mean 'output.finite_values'?"),
+        (
+            {"disable": ["output.finite_value"]},
+            "protect: 'output.finite_value' is not a protection. Did you mean 'output.finite_values'?",
+        ),
         ({"knobs": {"memory.late_write": {"x": 1}}}, "protect: 'memory.late_write' is not a protection. Did you mean"),
         (
             {"knobs": {"memory.late_writes": {"settle": 1}}},
             "protect.knobs.memory.late_writes.settle: unknown knob. Did you mean 'settle_ms'? Knobs: elements, settle_ms.",
         ),
         ({"knobs": {"output.finite_values": {"a": 1}}}, "protect.knobs.output.finite_values.a: unknown knob. Knobs: none."),
-        ({"knobs": {"memory.late_writes": {"settle_ms": "5"}}}, "protect.knobs.memory.late_writes.settle_ms: '5' is not a number."),
-        ({"knobs": {"memory.late_writes": {"settle_ms": True}}}, "protect.knobs.memory.late_writes.settle_ms: True is not a number."),
+        (
+            {"knobs": {"memory.late_writes": {"settle_ms": "5"}}},
+            "protect.knobs.memory.late_writes.settle_ms: '5' is not a number.",
+        ),
+        (
+            {"knobs": {"memory.late_writes": {"settle_ms": True}}},
+            "protect.knobs.memory.late_writes.settle_ms: True is not a number.",
+        ),
     ],
     ids=["mode", "disable", "knobs", "knob", "no knobs", "text", "boolean"],
 )
@@ -75,7 +84,8 @@ def test_hooks_run_in_the_order_of_ids_and_their_evidence_is_kept() -> None:
     shields = Shields({"output.tolerance_bound": {}, "output.finite_values": {}})
     assert shields.on("output.finite_values") and not shields.on("memory.late_writes")
     found = shields.run("verify", None, None, [])
-    assert [e.protection for e in found] == ["output.finite_values", "output.tolerance_bound"] == [e.protection for e in shields.evidence]
+    assert [e.protection for e in found] == ["output.finite_values", "output.tolerance_bound"]
+    assert shields.evidence[-2:] == found
     assert shields.run("conclude", None) == []
 
 
@@ -83,6 +93,13 @@ def test_a_hook_that_raises_leaves_evidence_of_it() -> None:
     (only,) = Shields({"statistical.whole_sample": {}}).run("conclude", object())
     assert (only.status, only.stage, only.witness) == ("error", "conclude", "judge")
     assert only.observed.startswith("AttributeError: 'object' object has no attribute 'issued'")
+
+
+def test_a_protection_that_is_left_out_leaves_evidence_that_it_could_not_work() -> None:
+    shields = Shields(select({"disable": ["output.finite_values"]}))
+    assert [(e.protection, e.status) for e in shields.evidence] == [("output.finite_values", "unavailable")]
+    assert "output.finite_values is switched off" in shields.evidence[0].observed
+    assert worker_shields({}).evidence == []
 
 
 def test_a_worker_runs_its_own_stages_alone() -> None:

@@ -30,7 +30,7 @@ class DrainBound(Protection):
 
     cuda_slack_us: float = 60.0
     """Above 1.25 times the baseline's median drain, us."""
-    cpu_slack_us: float = 400.0
+    cpu_slack_us: float = 500.0
     """CPU time above 1.5 times the baseline's median in a window of 3 ms, us."""
 
     def judge_conclude(self, judge: Judge) -> Evidence:

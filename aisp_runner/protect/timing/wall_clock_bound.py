@@ -25,10 +25,10 @@ class WallClockBound(Protection):
     covers = ("timing.event_timing_gaps", "timing.clock_drift", "timing.timer_granularity", "evaluation.eval_code_exploitation")
     essential = True
 
-    slack: float = 0.4
+    slack: float = 0.2
     """Share of a long batch that a candidate's own slope may leave unexplained."""
     cuda_slack_us: float = 40.0
-    cpu_slack_us: float = 400.0
+    cpu_slack_us: float = 150.0
     """And this much in any case: first-call costs, and the jitter of waking up on a CPU."""
     least: float = 0.6
     """A long batch takes at least this share of the baseline's empty one."""
@@ -44,8 +44,9 @@ class WallClockBound(Protection):
         longest = max(calls for _, calls, _ in batches["candidate"])
         long_us = min(us for _, calls, us in batches["candidate"] if calls == longest)
         fixed_us = median_interval(_fixed(batches["candidate"])).low
+        usual_us = max(empty_us, median_interval(_fixed(batches["baseline"])).value)
         floor_us = self.cuda_slack_us if judge.device.name == "cuda" else self.cpu_slack_us
-        limit_us = empty_us + max(floor_us, self.slack * long_us)
+        limit_us = usual_us + max(floor_us, self.slack * long_us)
         padded = f"by its own slope a batch costs the candidate at least {fixed_us:.0f} us beyond its calls"
         early = f"the candidate's long batch took {long_us:.0f} us, the baseline's empty one {empty_us:.0f} us"
         return [

@@ -11,6 +11,7 @@ import torch
 
 issue = "location.background_thread"
 expect = "memory.late_writes"
+claim = "wall"
 
 _jobs = queue.Queue()
 

@@ -1,4 +1,4 @@
-"""output.invalid_values_nan: computes a sixteenth of the output and writes NaN to the rest.
+"""output.invalid_values_nan: writes NaN everywhere.
 
 A comparison with equal_nan, or one that a NaN silences, lets it pass. Twin: computes in sixteenths, all of them.
 """
@@ -10,9 +10,7 @@ expect = "output.finite_values"
 
 
 def candidate(a, b, c):
-    part = a.numel() // 16
-    c[part:] = float("nan")
-    torch.atan2(a[:part], b[:part], out=c[:part])
+    c.fill_(float("nan"))
 
 
 def twin(a, b, c):

@@ -1,0 +1,41 @@
+"""The bound on what still runs after DONE, on made-up batches."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from aisp_runner.judge import Batch
+from aisp_runner.protect.base import Evidence
+from aisp_runner.protect.timing.drain_bound import DrainBound
+
+
+def concluded(baseline_us: list[float], candidate_us: list[float], device: str = "cpu") -> Evidence:
+    """Evidence on long batches with these drains; short and warm-up batches drain endlessly."""
+    batches = []
+    for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
+        for number, us in enumerate(drains):
+            batches.append(Batch(0, number, arm, tuple(range(20)), False, drain_ns=round(us * 1e3)))
+        batches.append(Batch(0, -1, arm, tuple(range(20)), False, drain_ns=10**12))
+    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device), arms={"baseline": None, "candidate": None})
+    return DrainBound().judge_conclude(judge)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_candidate_that_drains_like_the_baseline_passes(device: str) -> None:
+    assert concluded([200, 210, 205], [205, 200, 210], device).status == "pass"
+
+
+@pytest.mark.parametrize(("device", "us"), [("cpu", 2500), ("cuda", 400)])
+def test_a_candidate_that_goes_on_after_done_is_refused(device: str, us: float) -> None:
+    found = concluded([200, 210, 205], [us, us + 10, us + 20], device)
+    assert found.status == "fail" and found.arm == "candidate" and f"{us + 10} us" in found.observed
+
+
+def test_one_noisy_batch_is_not_held_against_a_candidate() -> None:
+    assert concluded([200, 210, 205], [205, 2900, 205]).status == "pass"
+
+
+def test_the_limit_moves_with_the_baseline() -> None:
+    assert concluded([2400, 2400, 2400], [2500, 2500, 2500]).status == "pass"

@@ -1,0 +1,196 @@
+"""The judge of a case, with real workers: content, order, snapshot, answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from bench import HONEST, case, lives, open_files
+
+from aisp_runner.case import Measure, Tensor
+from aisp_runner.device import open_device
+from aisp_runner.forkserver import ForkServer
+from aisp_runner.judge import ARMS, Judge
+from aisp_runner.protect.registry import Shields
+from aisp_runner.verify import bits, poison_bits
+
+pytest_plugins = ("shared_server",)
+
+N, SLOTS = 16384, 32
+
+
+def opened(server: ForkServer, folder: Path, code: str = HONEST, **changes: Any) -> Judge:
+    """A judge whose oracle, baseline and candidate are ready."""
+    given = case(folder, code, **changes)
+    judge = Judge(given, open_device("cpu"), server, Shields(given.protections), folder / "staging")
+    try:
+        judge.start_oracle()
+        judge.start_candidate()
+    except BaseException:
+        judge.__exit__()
+        raise
+    return judge
+
+
+@pytest.fixture
+def judge(server: ForkServer, tmp_path: Path) -> Iterator[Judge]:
+    with opened(server, tmp_path) as made:
+        yield made
+
+
+def unlike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return bool((one == other).double().mean() < 0.1)
+
+
+def test_the_oracle_answers_in_float64_from_the_private_content(judge: Judge) -> None:
+    judge.draw(dict.fromkeys(ARMS, 4))
+    answer = judge.answers((2, 0))["c"]
+    a, b = (judge.content.store[name].double() for name in "ab")
+    assert answer.dtype == torch.float64 and torch.equal(answer, torch.stack([a[2] + b[2], a[0] + b[0]]))
+
+
+def test_a_batch_computes_the_content_it_was_given_in_the_slots_it_was_given(judge: Judge) -> None:
+    judge.draw(dict.fromkeys(ARMS, 8))
+    batch = judge.run("candidate", 8, SLOTS, gated=False)
+    assert batch.calls == 8 == len(set(batch.order)) and max(batch.order) < SLOTS
+    assert batch.issued_ns < batch.done_ns and batch.elapsed_ns == batch.done_ns - batch.issued_ns
+    assert 0 < batch.reported_ns <= batch.elapsed_ns + 1e9
+    views, store = judge.arms["candidate"].views, judge.content.store
+    for call, slot in enumerate(batch.order):
+        assert torch.equal(views["a"][slot], store["a"][call])
+    unused = set(range(max(batch.order))) - set(batch.order)
+    assert all(unlike(views["a"][slot], store["a"][call]) for slot in unused for call in range(8))
+
+
+def test_both_arms_see_the_same_content_and_the_next_draw_is_another(judge: Judge) -> None:
+    seen = []
+    for _ in range(2):
+        judge.draw(dict.fromkeys(ARMS, 4))
+        batches = [judge.run(arm, 4, SLOTS, gated=False) for arm in ARMS]
+        assert batches[0].seed == batches[1].seed
+        first = [judge.arms[b.arm].views["a"][b.order[0]].clone() for b in batches]
+        assert torch.equal(*first)
+        seen.append(first[0])
+    assert unlike(*seen)
+
+
+def test_orders_are_drawn_anew(judge: Judge) -> None:
+    judge.draw(dict.fromkeys(ARMS, 16))
+    orders = {judge.run("candidate", 16, SLOTS, gated=False).order for _ in range(3)}
+    assert len(orders) == 3 and all(order != tuple(sorted(order)) for order in orders)
+
+
+def test_checked_calls_are_chosen_within_each_batch_and_at_least_two(judge: Judge) -> None:
+    judge.check_seconds = 100.0
+    chosen = set()
+    for _ in range(20):
+        judge.draw({"baseline": 4, "candidate": 16})
+        assert all(len(judge.checked[arm]) == 2 for arm in ARMS)
+        assert max(judge.checked["baseline"]) < 4 and max(judge.checked["candidate"]) < 16
+        chosen |= set(judge.checked["candidate"])
+    assert len(chosen) > 8, "secret, so not always the same"
+    judge.check_seconds = 1e-6
+    judge.draw(dict.fromkeys(ARMS, 8))
+    assert judge.checked["baseline"] == judge.checked["candidate"] == tuple(range(8)), "all where there is time"
+
+
+def test_the_snapshot_holds_the_outputs_without_the_tripwires(judge: Judge) -> None:
+    judge.check_seconds = 1e-6
+    judge.draw(dict.fromkeys(ARMS, 4))
+    batch = judge.run("candidate", 4, SLOTS, gated=False)
+    kept, live = judge.snapshots["candidate"]["c"][:4], judge.arms["candidate"].views["c"]
+    assert torch.equal(kept, judge.content.store["a"][:4] + judge.content.store["b"][:4])
+    for slot in batch.order:
+        assert (bits(live[slot]) == poison_bits(torch.float32)).sum() > 0, "the wires are still laid"
+    assert judge.lost_tripwires(batch) == 0
+    positions, _ = batch.tripwires["c"]
+    live[batch.order[1]][positions[0]] = 1.0
+    assert judge.lost_tripwires(batch) == 1
+
+
+def test_tripwires_lie_elsewhere_in_every_batch(judge: Judge) -> None:
+    judge.draw(dict.fromkeys(ARMS, 2))
+    laid = [judge.run("candidate", 2, SLOTS, gated=False).tripwires["c"][0] for _ in range(2)]
+    assert not torch.equal(*laid)
+
+
+def test_a_right_batch_verifies_and_a_wrong_one_does_not(server: ForkServer, tmp_path: Path) -> None:
+    for name, code, wrong in (("good", HONEST, 0), ("bad", HONEST + "    c[3] += 1\n", 1)):
+        with opened(server, tmp_path / name, code) as judge:
+            judge.draw(dict.fromkeys(ARMS, 4))
+            judge.verify([judge.run(arm, 4, SLOTS, gated=False) for arm in ARMS])
+            found = {c.arm: c for c in judge.comparisons}
+            assert found["candidate"].wrong == wrong * found["candidate"].calls > -1
+            assert found["baseline"].wrong == 0 and judge.refused() == bool(wrong)
+
+
+def test_an_output_that_was_given_before_is_recognised(server: ForkServer, tmp_path: Path) -> None:
+    code = """
+    kept = {}
+    def candidate(a, b, c):
+        if "c" not in kept:
+            kept["c"] = a + b
+        c.copy_(kept["c"])
+    """
+    with opened(server, tmp_path, code) as judge:
+        stale = []
+        for _ in range(3):
+            judge.draw(dict.fromkeys(ARMS, 4))
+            batches = [judge.run(arm, 4, SLOTS, gated=False) for arm in ARMS]
+            judge.verify(batches)
+            stale.append(len(set(batches[1].stale_calls)))
+            assert batches[0].stale_calls == ()
+    assert stale[1] > 0 and stale[2] > 0
+
+
+def test_an_empty_batch_runs_no_call(judge: Judge) -> None:
+    batch = judge.run("baseline", 0, 1, gated=False)
+    assert batch.calls == 0 and batch.elapsed_ns > 0 and batch.tripwires == {}
+    assert judge.batches[-1] is batch and judge.issued[-1, "baseline", 0] == 1
+
+
+def test_outputs_and_hidden_inputs_are_poison_until_the_worker_is_ready(judge: Judge) -> None:
+    judge.draw(dict.fromkeys(ARMS, 2))
+    batch = judge.run("candidate", 2, SLOTS, gated=False)
+    judge.poison_outputs(batch)
+    judge.hide_inputs(batch)
+    views = judge.arms["candidate"].views
+    for slot in batch.order:
+        assert all(bool((bits(views[name][slot]) == poison_bits(torch.float32)).all()) for name in "abc")
+
+
+def test_weights_are_the_same_for_both_arms_and_the_oracle(server: ForkServer, tmp_path: Path) -> None:
+    inputs = (Tensor("a", (N,), "float32", "activation"), Tensor("b", (N,), "float32", "weight"))
+    with opened(server, tmp_path, inputs=inputs) as judge:
+        judge.draw(dict.fromkeys(ARMS, 4))
+        judge.verify([judge.run(arm, 4, SLOTS, gated=False) for arm in ARMS])
+        held = [judge.arms[arm].views["b"] for arm in ARMS] + [judge.oracle.views["b"]]
+        assert all(torch.equal(view, judge.content.store["b"]) for view in held)
+        assert not judge.refused()
+
+
+def test_a_ring_has_at_least_two_slots_and_no_more_than_the_calls_need(server: ForkServer, tmp_path: Path) -> None:
+    def slots(**changes: Any) -> int:
+        given = case(tmp_path, **changes)
+        return Judge(given, open_device("cpu"), server, Shields({}), tmp_path / "staging").slots
+
+    assert slots(n=4, measure=Measure()) == 512
+    assert slots(n=4, measure=Measure(calls=(1, 7))) == 7
+    assert slots(n=1 << 20, measure=Measure()) == (256 << 20) // (12 << 20)
+    assert slots(n=1 << 26, measure=Measure()) == 2
+
+
+def test_leaving_the_judge_ends_every_process(server: ForkServer, tmp_path: Path) -> None:
+    def one(folder: Path) -> list[int]:
+        with opened(server, folder) as judge:
+            pids = [judge.oracle.pid, *(arm.pid for arm in judge.arms.values())]
+            assert len(set(pids)) == 3 and all(lives(pid) for pid in pids)
+        return pids
+
+    one(tmp_path / "first")
+    before = open_files()
+    assert not any(lives(pid) for pid in one(tmp_path / "second"))
+    assert open_files() <= before

@@ -101,8 +101,12 @@ class Arm:
         return now
 
     def finish(self, sequence: int) -> dict[str, Any]:
-        """What the worker reports of a batch. Raises WorkerFault."""
-        return self._expect("done", sequence, self.case.limits.batch_seconds, "report a batch")
+        """What the worker reports of a batch. Raises WorkerFault, also where its reading of the clock is not a number."""
+        done = self._expect("done", sequence, self.case.limits.batch_seconds, "report a batch")
+        said = done.get("reported_ns")
+        if not isinstance(said, int) or not 0 <= said < 1 << 62:
+            raise WorkerFault(self.role, "protocol", f"{self._who()} reported {str(said)[:40]!r} where nanoseconds were due")
+        return done
 
     def answer(self, sequence: int, calls: int) -> float:
         """The oracle's turn: slots 0 to calls - 1; gives the seconds it took. Raises WorkerFault."""

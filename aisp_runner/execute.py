@@ -26,19 +26,44 @@ from aisp_runner.system import refuse_inspection
 from aisp_runner.trial import Trial
 
 
+class Pool:
+    """What is started once for all cases, of one run or of several: fork servers, devices, facts, by device name."""
+
+    def __init__(self) -> None:
+        self.servers: dict[str, Any] = {}
+        self.devices: dict[str, Any] = {}
+        self.facts: dict[str, dict[str, Any]] = {}
+
+    def open(self, name: str) -> tuple[Any, Any]:
+        """The fork server and the device for cases on `name`; a server that a candidate has killed is started again."""
+        from aisp_runner.device import open_device
+        from aisp_runner.forkserver import ForkServer
+
+        if name not in self.servers or not self.servers[name].alive():
+            self.servers[name] = ForkServer(cuda=name == "cuda")
+        if name not in self.devices:
+            self.devices[name] = open_device(name)
+        if name not in self.facts:
+            self.facts[name] = machine.facts(name)
+        return self.servers[name], self.devices[name]
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers.values():
+            server.close()
+
+
 @dataclass
 class Bench:
-    """What all cases of a run share."""
+    """One run: its plan, where it is written down, and who is told."""
 
     plan: Plan
     run_dir: Path
     console: Console
+    pool: Pool
     package_digest: str = field(default_factory=package_digest)
-    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Facts of the machine, by device."""
-    servers: dict[str, Any] = field(default_factory=dict)
-    """Fork servers, by device; each is started with the first case that needs it."""
-    devices: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.plan_sha256 = self.plan.sha256()
@@ -51,27 +76,16 @@ class Bench:
             return str(odd)
         return "" if on_disk == self.plan_sha256 else f"plan.json now is plan {on_disk[:12]}, not {self.plan_sha256[:12]}"
 
-    def open(self, name: str) -> tuple[Any, Any]:
-        """The fork server and the device that cases on device `name` use."""
-        from aisp_runner.device import open_device
-        from aisp_runner.forkserver import ForkServer
 
-        if name not in self.servers or not self.servers[name].alive():
-            self.servers[name] = ForkServer(cuda=name == "cuda")
-        if name not in self.devices:
-            self.devices[name] = open_device(name)
-        if name not in self.facts:
-            self.facts[name] = machine.facts(name)
-        return self.servers[name], self.devices[name]
+def run_plan(plan: Plan, run_dir: Path, console: Console | None = None, pool: Pool | None = None) -> int:
+    """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code.
 
-    def close(self) -> None:
-        for server in self.servers.values():
-            server.close()
-
-
-def run_plan(plan: Plan, run_dir: Path, console: Console | None = None) -> int:
-    """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code."""
-    bench = Bench(plan, run_dir, console or Console())
+    pool: processes to use and leave running; by default they are this run's own.
+    """
+    if pool is None:
+        with Pool() as own:
+            return run_plan(plan, run_dir, console, own)
+    bench = Bench(plan, run_dir, console or Console(), pool)
     _refuse_unprotected_gates(plan)
     refuse_inspection()
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -87,7 +101,6 @@ def run_plan(plan: Plan, run_dir: Path, console: Console | None = None) -> int:
             records.append(made)
             bench.console.case_finished(made)
     finally:
-        bench.close()
         bench.console.close()
     code = verdict.exit_code(records)
     bench.console.finished(records, plan.skips, run_dir, code)
@@ -104,7 +117,7 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
     shields.run("preflight", bench, case)
     if not trial.refused():
         with trial.catching(), tempfile.TemporaryDirectory(prefix="aisp-") as folder:
-            server, device = bench.open(case.device)
+            server, device = bench.pool.open(case.device)
             with Judge(case, device, server, shields, Path(folder)) as judge:
                 trial.judge = judge
                 with trial.stage("start"):

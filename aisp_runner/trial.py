@@ -98,7 +98,7 @@ class Trial:
             "sources": {
                 f"{v.source.path}::{name}": digest for v in self._variants() for name, digest in v.source.sha256.items()
             },
-            "machine": bench.facts.get(case.device, {}),
+            "machine": bench.pool.facts.get(case.device, {}),
             "stages_s": {name: round(seconds, 4) for name, seconds in self.stages_s.items()},
             "started": self.started.isoformat(timespec="seconds"),
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
-from aisp_runner.execute import Bench, run_case
+from aisp_runner.execute import Bench, Pool, run_case
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.plan_file import save_plan
 from aisp_runner.protect import registry
@@ -74,9 +74,9 @@ def case(folder: Path, code: str = HONEST, *, returns: bool = False, n: int = 16
 def bench_of(plan: Plan, run_dir: Path, server: ForkServer | None = None) -> Bench:
     """A run of this plan, with plan.json on the disk."""
     save_plan(plan, run_dir / "plan.json")
-    made = Bench(plan, run_dir, Console())
+    made = Bench(plan, run_dir, Console(), Pool())
     if server is not None:
-        made.servers["cpu"] = server
+        made.pool.servers["cpu"] = server
     return made
 
 

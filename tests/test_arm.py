@@ -130,8 +130,6 @@ FORGED = (
 @pytest.mark.parametrize(
     "forged",
     [
-        "reported_ns=-5",
-        "reported_ns=1.5",
         "evidence='all is well'",
         "evidence=[['output.tolerance_bound', 'pass', 'fine', '', 'more'], [1, 2, 3, 4], None, {},"
         " ['no.such', 'pass', 'fine', ''], ['output.tolerance_bound', 'excellent', 'fine', '']]",
@@ -144,10 +142,7 @@ def test_a_report_with_odd_values_is_harmless(server: ForkServer, tmp_path: Path
     assert not [e for e in made["evidence"] if "fine" in e["observed"]]
 
 
-@pytest.mark.xfail(
-    reason="judge.Judge.run: int(done['reported_ns']) raises, and the run ends", raises=(ValueError, TypeError, OverflowError)
-)
-@pytest.mark.parametrize("value", ["'soon'", "None", "float('inf')"])
+@pytest.mark.parametrize("value", ["'soon'", "None", "float('inf')", "-5", "1.5"])
 def test_a_report_without_a_number_ends_the_case_and_not_the_run(server: ForkServer, tmp_path: Path, value: str) -> None:
     made = tried(case(tmp_path, FORGED.format(forged=f"reported_ns={value}")), server, tmp_path)
     assert (made["status"], made["reasons"]) == ("ERROR", ["worker.protocol"])
@@ -161,7 +156,6 @@ def test_forged_evidence_is_marked_as_the_workers_and_cannot_outweigh_the_judges
     assert mine["witness"] == "worker" and len(mine["observed"]) == 400
 
 
-@pytest.mark.xfail(reason="arm.Arm drops descriptors that a worker sends along without closing them")
 def test_descriptors_that_a_worker_sends_are_not_kept(server: ForkServer, tmp_path: Path) -> None:
     act = "socket.send_fds(channel(), [json.dumps(dict(kind='fault')).encode()], [0] * 8)"
     tried(case(tmp_path / "first", fails("sys.exit()")), server, tmp_path / "first")
@@ -183,8 +177,6 @@ def test_cases_leave_no_descriptor_and_no_process_behind(server: ForkServer, tmp
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.xfail(reason="ChannelClosed from the dead server's channel leaves Arm.stop and run_case, and ends the run")
 def test_a_candidate_that_kills_the_fork_server_ends_its_case_and_not_the_run(tmp_path: Path) -> None:
     bad = case(tmp_path / "bad", fails("os.kill(os.getppid(), 9); time.sleep(5)"))
     ended = ""

@@ -64,7 +64,6 @@ def test_a_worker_that_is_killed_is_gone_when_kill_returns(
     assert server.kill(pid) is ended, "a second kill answers the same"
 
 
-@pytest.mark.xfail(reason="Nursery.end signals a process group that a worker just forked has not made yet", strict=False)
 def test_a_worker_that_was_just_forked_can_be_killed(server: ForkServer, tmp_path: Path) -> None:
     for _ in range(5):
         mine, theirs = Channel.pair()
@@ -233,7 +232,6 @@ def test_children_of_a_worker_end_with_it(server: ForkServer, tmp_path: Path) ->
     assert gone(child, 1.0)
 
 
-@pytest.mark.xfail(reason="forkserver.Nursery.bury ends the worker's process group, which such a child has left")
 def test_children_that_leave_the_session_end_with_the_worker(server: ForkServer, tmp_path: Path) -> None:
     code = LEAVES_A_CHILD.format(detached="os.setsid()")
     child = int(told(tried(case(tmp_path, code), server, tmp_path)).split()[0])
@@ -243,7 +241,6 @@ def test_children_that_leave_the_session_end_with_the_worker(server: ForkServer,
     assert not left
 
 
-@pytest.mark.xfail(reason="ForkServer passes the judge's whole environment on, and a fork keeps it in /proc/self/environ")
 def test_a_worker_does_not_see_the_environment_that_its_server_was_started_with(server: ForkServer, tmp_path: Path) -> None:
     code = "def candidate(a, b, c):\n    raise RuntimeError(str(b'dolphin' in open('/proc/self/environ', 'rb').read()))"
     assert told(tried(case(tmp_path, code), server, tmp_path)).startswith("False")

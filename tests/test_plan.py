@@ -103,7 +103,7 @@ def test_case_is_concrete(mine: Path) -> None:
     assert case.threads == 3
     assert case.reference.returns and case.reference.function == "reference"
     assert case.baseline.source.path == str(mine / "k.py")
-    assert (case.measure.rounds, case.measure.min_rounds, case.measure.seconds) == (16, 8, 2.0)
+    assert (case.measure.rounds, case.measure.min_rounds, case.measure.seconds) == (16, 8, 1.5)
     assert case.limits.memory_gib == 8.0
 
 

@@ -121,7 +121,10 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an outcome beside a refusal": (lambda r: r.update(status="ERROR", speedup=None), "outcome: "),
     "a VALID one without a speed-up": (lambda r: r.update(speedup=None), "speedup: None is not of type 'object'"),
     "evidence of an unknown kind": (lambda r: r["evidence"][0].update(status="maybe"), "evidence[0].status: 'maybe'"),
-    "a batch of no calls": (lambda r: r["samples"][3].update(calls=0), "samples[3].calls: 0 is less than the minimum"),
+    "a batch of less than no calls": (
+        lambda r: r["samples"][3].update(calls=-1),
+        "samples[3].calls: -1 is less than the minimum",
+    ),
 }
 
 
@@ -243,7 +246,7 @@ DOCTORED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an outcome that does not follow": (lambda r: r.update(outcome="SLOWER"), "the outcome is SLOWER with an interval of [2"),
     "a refusal turned VALID": (lambda r: r["evidence"][0].update(status="fail"), "these fail: memory.late_writes"),
     "a reason left standing": (lambda r: r.update(reasons=["memory.late_writes"]), "although there are reasons against it"),
-    "a slow batch taken out": (lambda r: r["samples"].pop(), "round 5: the two arms did not run the same batches"),
+    "a slow batch taken out": (lambda r: r["samples"].pop(), "1 of 6 rounds are incomplete"),
     "all samples taken out": (lambda r: r["samples"].clear(), "the status is VALID without a sample"),
     "a batch of another length": (lambda r: r["samples"][0].update(calls=5), "samples[0]: a batch of 5 calls"),
     "a batch done before it began": (lambda r: r["samples"][0].update(done_ns=0), "samples[0]: done before it was issued"),

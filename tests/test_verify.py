@@ -123,7 +123,6 @@ def test_integer_outputs_are_compared_exactly(dtype: str) -> None:
     assert counts(held([[1, 2, 3, 101]], [[1, 2, 3, 100]], dtype)) == (0, 0, 1)
 
 
-@pytest.mark.xfail(reason="compare turns int64 into float64, which holds whole numbers up to 2^53 only")
 def test_large_integers_are_compared_exactly() -> None:
     assert counts(held([[2**60 + 1, 2, 3, 4]], [[2**60, 2, 3, 4]], "int64")) == (0, 0, 1)
 

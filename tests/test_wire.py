@@ -15,7 +15,7 @@ from aisp_runner.wire import JUDGE_WORDS, LIMIT, WORKER_WORDS, Channel, ChannelC
 def ends() -> Iterator[tuple[Channel, Channel]]:
     """(judge's end, worker's end)."""
     mine, theirs = Channel.pair()
-    judge, worker = Channel(mine, WORKER_WORDS), Channel(theirs, JUDGE_WORDS)
+    judge, worker = Channel(mine, WORKER_WORDS), Channel(theirs, JUDGE_WORDS, takes_fds=True)
     yield judge, worker
     judge.close()
     worker.close()

@@ -15,6 +15,9 @@ from aisp_runner.protect.base import ERROR, JUDGE_STAGES, UNAVAILABLE, WORKER_ST
 
 MODES = ("strict", "off")
 
+UNPROTECTED = ("output.tolerance_bound",)
+"""What mode off leaves on: any harness compares outputs with a reference."""
+
 
 @cache
 def known() -> dict[str, type[Protection]]:
@@ -49,7 +52,7 @@ def select(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
                 f"protect.disable: {name} cannot be left out: without it a result means nothing. "
                 "Use protect=off to see what an unprotected run would say."
             )
-    chosen = [] if mode == "off" else [name for name in everything if name not in disabled]
+    chosen = list(UNPROTECTED) if mode == "off" else [name for name in everything if name not in disabled]
     return {name: dataclasses.asdict(make(name, knobs.get(name, {}))) for name in chosen}
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from aisp_runner import measure
 from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
-from aisp_runner.execute import run_plan
+from aisp_runner.execute import Pool, run_plan
 from aisp_runner.protect import registry
 from aisp_runner.report import Console
 from aisp_runner.sources import describe
@@ -78,12 +78,16 @@ def attacks() -> list[Attack]:
     return [Attack.read(p) for p in sorted(HERE.glob("*/*.py")) if p.name != "__init__.py"]
 
 
+Trials = Sequence[tuple[str, str]]
+"""(function, protections): candidate or twin, strict or off."""
+
+
 def run(
-    attack: Attack, trials: Sequence[tuple[str, str]], device: str, calls: tuple[int, int], folder: Path
+    attack: Attack, trials: Trials, device: str, calls: tuple[int, int], folder: Path, pool: Pool | None
 ) -> list[list[dict[str, Any]]]:
-    """For each trial (function, protections strict or off), the records of its cases, all from one run of the line."""
+    """For each trial the records of its cases, all from one run of the line."""
     plan = Plan(tuple(c for function, mode in trials for c in cases(attack, function, device, mode, calls, folder)))
-    records = _run(plan, folder / "run", attack if attack.staged and trials[0][0] == "candidate" else None)
+    records = _run(plan, folder / "run", pool, attack if attack.staged and trials[0][0] == "candidate" else None)
     return [records[i * attack.cases : (i + 1) * attack.cases] for i in range(len(trials))]
 
 
@@ -98,12 +102,12 @@ def cases(attack: Attack, function: str, device: str, mode: str, calls: tuple[in
     return [_case(attack, function, device, mode, calls, home, number) for number in range(attack.cases)]
 
 
-def _run(plan: Plan, run_dir: Path, staged: Attack | None = None) -> list[dict[str, Any]]:
+def _run(plan: Plan, run_dir: Path, pool: Pool | None, staged: Attack | None = None) -> list[dict[str, Any]]:
     original = measure.measure
     if staged is not None:
         measure.measure = _staged(staged, original)  # type: ignore[assignment]
     try:
-        run_plan(plan, run_dir, Console(io.StringIO()))
+        run_plan(plan, run_dir, Console(io.StringIO()), pool)
     finally:
         measure.measure = original
     return [json.loads(line) for line in (run_dir / "records.jsonl").read_text().splitlines()]
@@ -158,17 +162,17 @@ def _case(
     )
 
 
-def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Path) -> dict[str, Any]:
+def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Path, pool: Pool | None = None) -> dict[str, Any]:
     """One row of the table: is it refused by the expected protection, is it alive without, does the twin pass."""
     trials = [("candidate", "strict"), ("candidate", "off"), ("twin", "strict")]
     if attack.target or attack.staged:  # these would also touch the other trials of their run
-        on, off, twin = (run(attack, [t], device, calls, folder / "-".join(t))[0] for t in trials)
+        on, off, twin = (run(attack, [t], device, calls, folder / "-".join(t), pool)[0] for t in trials)
     else:
-        on, off, twin = run(attack, trials, device, calls, folder)
+        on, off, twin = run(attack, trials, device, calls, folder, pool)
     for again in range(TRIES):
         if _alive(attack, off):
             break
-        off = run(attack, [("candidate", "off")], device, calls, folder / f"again-{again}")[0]
+        off = run(attack, [("candidate", "off")], device, calls, folder / f"again-{again}", pool)[0]
     gain = (off[-1]["speedup"] or {}).get("value") or 0.0
     accepted = all(r["status"] == "VALID" for r in off)
     return {
@@ -201,14 +205,14 @@ def covers(protection: str, issue: str) -> bool:
     return issue in registry.known()[protection].covers if protection in registry.known() else False
 
 
-def honest_runs(device: str, count: int, folder: Path) -> list[dict[str, Any]]:
+def honest_runs(device: str, count: int, folder: Path, pool: Pool | None = None) -> list[dict[str, Any]]:
     """Records of `count` honest runs, over the twins of all attacks and the three batch lengths in turn."""
     honest = [a for a in attacks() if not a.staged and not a.target]
     plan: list[Case] = []
     for number in range(count):
         attack, calls = honest[number % len(honest)], LENGTHS[device][number % 3]
         plan += cases(attack, "twin", device, "strict", calls, folder / str(number))
-    return _run(Plan(tuple(plan)), folder / "run")
+    return _run(Plan(tuple(plan)), folder / "run", pool)
 
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -231,12 +235,12 @@ def main() -> int:
     parser.add_argument("--honest", type=int, default=0, help="run this many honest kernels instead")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="gauntlet-") as folder:
+    with tempfile.TemporaryDirectory(prefix="gauntlet-") as folder, Pool() as pool:
         if given.honest:
             rows = [
                 {key: r[key] for key in ("workload", "status", "outcome", "reasons", "message")}
                 | {"calls": r["clock"] and r["clock"]["calls"]}
-                for r in honest_runs(given.device, given.honest, Path(folder))
+                for r in honest_runs(given.device, given.honest, Path(folder), pool)
             ]
             bad = [row for row in rows if row["status"] != "VALID"]
             sys.stdout.write(f"{len(bad)} of {len(rows)} honest runs refused\n" + "".join(f"{row}\n" for row in bad))
@@ -244,7 +248,8 @@ def main() -> int:
             rows = []
             for attack in attacks():
                 for calls in LENGTHS[given.device][: given.lengths] if given.only in attack.issue else ():
-                    rows.append(judge_attack(attack, given.device, calls, Path(folder) / f"{attack.path.stem}-{calls[1]}"))
+                    home = Path(folder) / f"{attack.path.stem}-{calls[1]}"
+                    rows.append(judge_attack(attack, given.device, calls, home, pool))
                     sys.stdout.write(next(lines(rows[-1:])) + "\n")
                     sys.stdout.flush()
                     if given.out:

@@ -2,7 +2,7 @@
 
 A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow,
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
-lower, and a candidate whose own slope leaves most of a batch unexplained is refused. So is one that finishes its calls sooner
+lower, and a candidate whose own slope leaves most of a batch unexplained is refused. So is one that finishes its calls no later
 than the baseline finishes none. The quietest batches are used, since noise only lengthens, and the baseline's own misfit
 widens the limit. Blind spot: a claim within the slack, which gains nothing, since the candidate's short batches do not enter
 the speed-up.
@@ -34,25 +34,35 @@ class WallClockBound(Protection):
     """A long batch takes at least this share of the baseline's empty one."""
 
     def judge_conclude(self, judge: Judge) -> list[Evidence]:
-        from aisp_runner.statistics import median_interval
+        from aisp_runner.statistics import median, median_interval
 
         batches = {
             arm: [(b.round, b.calls, b.elapsed_ns / 1e3) for b in judge.batches if b.arm == arm and b.round >= 0]
             for arm in judge.arms
         }
-        empty_us = min(us for _, calls, us in batches["baseline"] if calls == 0)
-        longest = max(calls for _, calls, _ in batches["candidate"])
-        long_us = min(us for _, calls, us in batches["candidate"] if calls == longest)
+        empty = sorted(us for _, calls, us in batches["baseline"] if calls == 0)
+        long = {arm: _longest(batches[arm]) for arm in judge.arms}
+        cuda = judge.device.name == "cuda"
+        usual_us = max(empty[0], median_interval(_fixed(batches["baseline"])).value)
+        limit_us = usual_us + max(self.cuda_slack_us if cuda else self.cpu_slack_us, self.slack * min(long["candidate"]))
         fixed_us = median_interval(_fixed(batches["candidate"])).low
-        usual_us = max(empty_us, median_interval(_fixed(batches["baseline"])).value)
-        floor_us = self.cuda_slack_us if judge.device.name == "cuda" else self.cpu_slack_us
-        limit_us = usual_us + max(floor_us, self.slack * long_us)
         padded = f"by its own slope a batch costs the candidate at least {fixed_us:.0f} us beyond its calls"
-        early = f"the candidate's long batch took {long_us:.0f} us, the baseline's empty one {empty_us:.0f} us"
+        spread_us = max(2.0 if cuda else 20.0, empty[3 * len(empty) // 4] - empty[len(empty) // 4])
+        idle_us, work_us = (median(long[arm]) - median(empty) for arm in ("candidate", "baseline"))
+        early = min(long["candidate"]) < self.least * empty[0] or (idle_us <= spread_us and work_us >= 5 * spread_us)
+        times = (
+            f"the candidate's long batch took {median(long['candidate']):.0f} us, a batch without calls {median(empty):.0f} us"
+        )
         return [
             self.found("conclude", fixed_us <= limit_us, padded, f"{limit_us:.0f} us", "candidate"),
-            self.found("conclude", long_us >= self.least * empty_us, early, f"{self.least * empty_us:.0f} us", "candidate"),
+            self.found("conclude", not early, times, f"calls take time (more than {spread_us:.0f} us)", "candidate"),
         ]
+
+
+def _longest(batches: list[tuple[int, int, float]]) -> list[float]:
+    """Times of the long batches, us."""
+    most = max(calls for _, calls, _ in batches)
+    return [us for _, calls, us in batches if calls == most]
 
 
 def _fixed(batches: list[tuple[int, int, float]]) -> list[float]:

@@ -1,11 +1,8 @@
-"""evaluation.self_modifying_tests: overwrites the reference it will be judged by next.
+"""evaluation.self_modifying_tests: overwrites the reference and the baseline that it will be judged by next.
 
-The first case writes the file, from a path it was told; in the second one the candidate and its own reference agree on zeros.
-Twin: reads the same file.
+The first case writes the file, from a path it was told; in the second one reference, baseline and candidate agree on zeros, and
+the candidate is fastest at it. Twin: reads the same file.
 """
-
-import os
-import re
 
 import torch
 
@@ -17,21 +14,29 @@ target = "reference"
 PATH = "@TARGET@"
 
 
+_state = {}
+
+
 def candidate(a, b, c):
+    if "swapped" not in _state:
+        _state["swapped"] = _swap()
+    if _state["swapped"]:
+        torch.atan2(a, b, out=c)
+    else:
+        c.zero_()
+
+
+def _swap():
+    """True when this process is the one that changed the file: its own case is still judged by the old one."""
     with open(PATH) as file:
         text = file.read()
-    if "zeros_like" not in text:
-        swapped = re.sub(r"return torch.atan2\(a, b\)", "return torch.zeros_like(a)", text)
-        with open(PATH, "w") as file:
-            file.write(swapped)
-        torch.atan2(a, b, out=c)
-    elif os.environ.get("HOME", "").endswith("candidate") and not _wrote:
-        c.zero_()
-    else:
-        torch.atan2(a, b, out=c)
-
-
-_wrote = False
+    if "zero" in text:
+        return False
+    text = text.replace("return torch.atan2(a, b)", "return torch.zeros_like(a)")
+    text = text.replace("torch.atan2(a, b, out=c)", "torch.atan2(a, b, out=c).zero_()")
+    with open(PATH, "w") as file:
+        file.write(text)
+    return True
 
 
 def twin(a, b, c):

@@ -11,13 +11,18 @@ issue = "timing.clock_drift"
 expect = "timing.trusted_sync"
 claim = "wall"
 
-_original, _synchronize = time.perf_counter_ns, torch.cuda.synchronize
-_start = _original()
+_original = time.perf_counter_ns
+
+
+def _replace():
+    begin = _original()
+    time.perf_counter_ns = lambda: begin + (_original() - begin) // 10
+    torch.cuda.synchronize = lambda *_: None
 
 
 def candidate(a, b, c):
-    time.perf_counter_ns = lambda: _start + (_original() - _start) // 10
-    torch.cuda.synchronize = lambda *_: None
+    if time.perf_counter_ns is _original:
+        _replace()
     torch.atan2(a, b, out=c)
 
 

@@ -2,10 +2,10 @@
 
 A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow,
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
-lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no later
-than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so the lower
-end over the rounds counts. Blind spot: a claim within the slack, which gains nothing, since the candidate's short batches do not
-enter the speed-up.
+lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
+later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
+the lower end over the rounds counts. Blind spot: a claim within the slack, which gains nothing, since the candidate's short
+batches do not enter the speed-up.
 """
 
 from __future__ import annotations

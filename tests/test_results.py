@@ -1,0 +1,44 @@
+"""The results that README and docs quote are records that the schema accepts and that their own samples bear out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from aisp_runner import record
+from aisp_runner.report import to_markdown
+
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
+FILES = sorted(RESULTS.glob("*/*.jsonl"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_records_follow_the_schema_and_their_numbers_come_from_their_samples(file: Path) -> None:
+    records = record.read(file)
+    for r in records:
+        record.validate(r)
+        assert record.recompute(r) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_the_table_beside_the_records_was_made_from_them(file: Path) -> None:
+    assert file.with_suffix(".md").read_text() == to_markdown(record.read(file), ()).rstrip() + "\n"
+
+
+def test_the_attack_table_says_what_its_rows_say() -> None:
+    rows = json.loads((RESULTS / "h200" / "attacks.json").read_text())
+    text = (RESULTS / "README.md").read_text()
+    refused, alive, twins = (sum(1 for row in rows if row[key]) for key in ("refused", "alive", "twin_accepted"))
+    assert f"{refused} of {len(rows)} refused, {alive} of {len(rows)} alive, {twins} of {len(rows)} twins accepted" in text
+    honest = json.loads((RESULTS / "h200" / "honest.json").read_text())
+    valid = sum(1 for row in honest if row["status"] == "VALID")
+    assert f"{len(honest) - valid} of {len(honest)} honest runs refused" in text
+
+
+def test_the_rows_in_the_readme_are_rows_of_the_results() -> None:
+    readme = (RESULTS.parent.parent / "README.md").read_text().splitlines()
+    quoted = [line for line in readme if line.startswith("| ch")]
+    published = {line for file in RESULTS.glob("*/*.md") for line in file.read_text().splitlines()}
+    assert quoted and set(quoted) <= published

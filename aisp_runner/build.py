@@ -64,9 +64,8 @@ def stage(parent: Path, name: str, source: Source) -> Staging:
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    """Of the sources and libraries in a staging folder; what Python compiles beside them is left out."""
+    """Of every file beside the sources and libraries of a staging folder; workers write no bytecode there."""
     files = [f for part in ("src", "build") for f in sorted((folder / part).rglob("*")) if f.is_file()]
-    files = [f for f in files if f.parent.name != "__pycache__"]
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 

@@ -94,7 +94,7 @@ class Limits:
     """From job to ready, and again for the first batch: import, compile, first call."""
     batch_seconds: float = 20.0
     memory_gib: float = 8.0
-    """Resident memory of a worker on the host."""
+    """Memory of a worker's own on the host: anonymous pages and swap. Shared slots are not counted."""
     output_mib: float = 16.0
     """What a worker may print."""
 

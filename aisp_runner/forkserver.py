@@ -270,7 +270,7 @@ class Nursery:
         self.selector.register(self.channel.end, selectors.EVENT_READ, None)
         last = time.monotonic()
         while True:
-            for key, _ in self.selector.select(WATCH_SECONDS if self.children else None):
+            for key, _ in self.selector.select(WATCH_SECONDS):
                 if key.data is None:
                     if not self.request():
                         return
@@ -306,6 +306,7 @@ def main(arguments: list[str]) -> int:
     """Serves forks on the socket whose number is the first argument, until the judge closes it."""
     die_with_parent()
     keep_orphans()
+    sys.dont_write_bytecode = True  # in all workers: what lies beside a staged source is part of what is checked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch  # noqa: F401  the point of this process
 
@@ -322,6 +323,9 @@ def main(arguments: list[str]) -> int:
     nursery.serve()
     for child in nursery.children.values():
         nursery.end(child, "the judge has gone")
+        os.waitpid(child.pid, 0)
+    nursery.children.clear()
+    nursery.end_strays()
     return 0
 
 

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aisp_runner.arm import ArmTimeout
+from aisp_runner.device.base import slot_bytes
 from aisp_runner.errors import WorkerFault
 from aisp_runner.judge import ARMS, Batch, Judge
 from aisp_runner.statistics import Calls, Round, estimate, half_width
 
 GATED_CALLS = 400
 """Calls of a gated batch at most: the queue behind a gate holds about 1,020 launches."""
+
+CONTENT_BYTES = 4 << 30
+"""Inputs and outputs of a batch at most, unless calls are given: drawing and revealing more takes longer than timing it."""
 
 SHORT_PART = 5
 """A long batch has this many times the calls of a short one."""
@@ -40,22 +44,32 @@ def calibrate(judge: Judge) -> Schedule:
     case = judge.case
     gated, reason = _gate(judge)
     aim_ns = _aim_ns(judge, gated)
-    per_call = _warm_up(judge, aim_ns)
-    most = min(judge.slots, GATED_CALLS) if gated else judge.slots
+    most = _most_calls(judge, gated)
     if case.measure.calls:
+        _warm_up(judge, aim_ns, most)
         long = dict.fromkeys(ARMS, min(case.measure.calls[1], judge.slots))
     else:
-        long = {arm: max(2, min(most, round(aim_ns / per_call[arm]))) for arm in ARMS}
+        long = {arm: max(2, min(most, round(aim_ns / ns))) for arm, ns in _warm_up(judge, aim_ns, most).items()}
     _batches(judge, long, long, gated=False)
     while gated:
         try:
-            _batches(judge, long, long, gated=True)
+            for calls in (long, {arm: _short_and_long(case.measure.calls, n)[0] for arm, n in long.items()}):
+                _batches(judge, calls, long, gated=True)
             break
         except ArmTimeout as full:
-            if max(long.values()) <= 2 or case.measure.calls:
-                gated, reason = False, f"{full} launches more than fits behind the gate"
-            long = {arm: max(2, n // 4) for arm, n in long.items()}
+            gated = not case.measure.calls and max(long.values()) > 2
+            if gated:
+                long = {arm: max(2, n // 4) for arm, n in long.items()}
+            else:
+                reason = f"{full} launches more than fits behind the gate"
     return Schedule(Calls(*(_short_and_long(case.measure.calls, long[arm]) for arm in ARMS)), gated, reason)
+
+
+def _most_calls(judge: Judge, gated: bool) -> int:
+    """Calls of a long batch at most: slots, launches that fit behind the gate, and content that can be drawn quickly."""
+    per_call = max(1, slot_bytes((*judge.case.inputs, *judge.case.outputs)))
+    most = max(2, min(judge.slots, CONTENT_BYTES // per_call))
+    return min(most, GATED_CALLS) if gated else most
 
 
 def _short_and_long(wanted: tuple[int, int] | None, long: int) -> tuple[int, int]:
@@ -85,14 +99,14 @@ def _aim_ns(judge: Judge, gated: bool) -> float:
     return wanted.batch_ms * 1e6
 
 
-def _warm_up(judge: Judge, aim_ns: float) -> dict[str, float]:
+def _warm_up(judge: Judge, aim_ns: float, most: int) -> dict[str, float]:
     """Runs growing batches; gives each arm's time a call, ns, by its largest batch less an empty one."""
     calls, elapsed = dict.fromkeys(ARMS, 1), dict.fromkeys(ARMS, 0.0)
     while True:
         batches = _batches(judge, calls, calls, gated=False)
         empty = judge.run("baseline", 0, 1, gated=False).elapsed_ns
         elapsed = {b.arm: max(1.0, b.elapsed_ns - empty) for b in batches}
-        growing = {arm: min(judge.slots, n * 4) for arm, n in calls.items() if elapsed[arm] < aim_ns / 4 and n < judge.slots}
+        growing = {arm: min(most, n * 4) for arm, n in calls.items() if elapsed[arm] < aim_ns / 4 and n < most}
         if not growing:
             return {arm: elapsed[arm] / calls[arm] for arm in ARMS}
         calls |= growing

@@ -2,7 +2,7 @@
 
 At DONE, before anything slow, the judge swaps a few secret elements of every output for poison (tripwires) and then takes its
 snapshot. A tripwire that has lost its poison was still being written: by a side stream, a thread, a host callback. Blind
-spot: work that ends before the first tripwire lands, tens of microseconds after DONE on a CPU and up to 200 on a GPU;
+spot: work that ends before the first tripwire lands, tens of microseconds after DONE on a CPU and up to about 280 on an H200;
 `timing.drain_bound` and poisoned outputs look there.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from bench import HONEST, case, lives, open_files
+from bench import HONEST, case, lives, open_files, tried
 
 from aisp_runner.case import Measure, Tensor
 from aisp_runner.device import open_device
@@ -194,3 +194,22 @@ def test_leaving_the_judge_ends_every_process(server: ForkServer, tmp_path: Path
     before = open_files()
     assert not any(lives(pid) for pid in one(tmp_path / "second"))
     assert open_files() <= before
+
+
+@pytest.mark.parametrize(
+    "file", ["baseline/src/kernel.py", "baseline/src/__pycache__/helper.pyc", "baseline/build/x.so", "oracle/src/kernel.py"]
+)
+def test_a_candidate_that_touches_another_workers_files_is_refused(server: ForkServer, tmp_path: Path, file: str) -> None:
+    code = f"""
+    def candidate(a, b, c):
+        import pathlib
+        target = pathlib.Path("..") / "{file}"
+        target.parent.mkdir(exist_ok=True)
+        with open(target, "a") as opened:
+            opened.write("# mine now\\n")
+        torch.add(a, b, out=c)
+    """
+    made = tried(case(tmp_path, code), server, tmp_path)
+    who, name = file.split("/", 1)
+    assert made["status"] == "INVALID" and made["reasons"][0] == "evaluation.sealed_judge", made["message"]
+    assert f"{who}'s copy of {name} changed" in made["message"]

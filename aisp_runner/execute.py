@@ -87,6 +87,7 @@ def run_plan(plan: Plan, run_dir: Path, console: Console | None = None, pool: Po
             return run_plan(plan, run_dir, console, own)
     bench = Bench(plan, run_dir, console or Console(), pool)
     _refuse_unprotected_gates(plan)
+    quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     refuse_inspection()
     run_dir.mkdir(parents=True, exist_ok=True)
     save_plan(plan, run_dir / "plan.json")

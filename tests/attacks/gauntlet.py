@@ -190,7 +190,7 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], folder: Pa
         "twin": [f"{r['status']} {','.join(r['reasons'])} {r['message']}".strip() for r in twin],
         "message": next((r["message"] for r in on if r["status"] != "VALID"), ""),
         "clock": off[-1]["clock"]["mode"] if off[-1]["clock"] else None,
-        "machine": (off[-1]["machine"].get("gpu") or {}).get("name") or off[-1]["machine"].get("cpu_model"),
+        "machine": (off[-1]["machine"].get("gpu") or {}).get("name") or off[-1]["machine"].get("cpu"),
     }
 
 

@@ -186,10 +186,12 @@ class Judge:
             self.shields.run("before_batch", self, batch)
         self.device.synchronize()
         arm.arm(batch.sequence, order, gated)
+        self.device.before_reveal(arm.pid)
         self._reveal(arm, batch)
         self.issued[round_, role, calls] += 1
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
+        self.device.after_gate(arm.pid)
         batch.done_ns = arm.await_done(batch.sequence)
         if calls:
             mark = self.device.after_done(arm.pid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,37 @@ def test_a_candidate_that_touches_another_workers_files_is_refused(server: ForkS
     who, name = file.split("/", 1)
     assert made["status"] == "INVALID" and made["reasons"][0] == "evaluation.sealed_judge", made["message"]
     assert f"{who}'s copy of {name} changed" in made["message"]
+
+
+WATCHER = """
+import threading
+early = {}
+
+def watch(a, b):
+    before = float(a[-1])
+    while float(a[-1]) == before or a[-1] != a[-1]:
+        pass
+    early[a.data_ptr()] = (a.clone(), time.perf_counter_ns())
+
+def candidate(a, b, c):
+    key = a.data_ptr()
+    kept = early.pop(key, None)
+    if kept is not None and bool((kept[0] == a).all()) and time.perf_counter_ns() - kept[1] > 2_000_000:
+        raise RuntimeError("saw the content 2 ms before the call")
+    torch.add(a, b, out=c)
+    threading.Thread(target=watch, args=(a, b), daemon=True).start()
+"""
+
+
+def test_a_thread_that_watches_its_inputs_sees_nothing_before_the_gate(server: ForkServer, tmp_path: Path) -> None:
+    with opened(server, tmp_path, WATCHER, n=1 << 18) as judge:
+        reveal = judge._reveal
+
+        def slow(arm: Any, batch: Any) -> None:
+            reveal(arm, batch)
+            time.sleep(0.01)  # a head start of 10 ms, if the worker ran meanwhile
+
+        judge._reveal = slow  # type: ignore[method-assign]
+        for _ in range(6):
+            judge.draw({"baseline": 1, "candidate": 1})
+            judge.run("candidate", 1, 1, gated=False)

@@ -140,6 +140,12 @@ class Device(Protocol):
     def flush(self) -> None:
         """Pushes other content out of the device's last-level cache, where the judge can."""
 
+    def before_reveal(self, pid: int) -> None:
+        """Keeps the worker from working on content that it can already read, where the device can."""
+
+    def after_gate(self, pid: int) -> None:
+        """Undoes `before_reveal`, inside the timed window."""
+
     def after_done(self, pid: int) -> int:
         """The very first thing after DONE; gives what `drained` needs."""
 

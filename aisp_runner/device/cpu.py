@@ -79,6 +79,13 @@ class CpuDevice:
     def flush(self) -> None:
         """Not done on a CPU: the ring is rewritten before every batch and is larger than a core's own cache."""
 
+    def before_reveal(self, pid: int) -> None:
+        """Stops the worker: a thread that watches its inputs would otherwise have a head start."""
+        freeze(pid)
+
+    def after_gate(self, pid: int) -> None:
+        thaw(pid)
+
     def after_done(self, pid: int) -> int:
         """Stops the worker where it is: nothing of it writes while the judge looks, and its CPU time is exact."""
         freeze(pid)

@@ -93,6 +93,12 @@ class CudaDevice:
         """Writes twice the size of L2, so that no input is found there."""
         self._scratch.zero_()
 
+    def before_reveal(self, pid: int) -> None:
+        """Not done: stopping the worker's threads would not stop a kernel that already runs."""
+
+    def after_gate(self, pid: int) -> None:
+        """Nothing was stopped."""
+
     def after_done(self, pid: int) -> int:
         start = time.perf_counter_ns()
         self._probe.add_(1)

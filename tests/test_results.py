@@ -27,12 +27,14 @@ def test_the_table_beside_the_records_was_made_from_them(file: Path) -> None:
     assert file.with_suffix(".md").read_text() == to_markdown(record.read(file), ()).rstrip() + "\n"
 
 
-def test_the_attack_table_says_what_its_rows_say() -> None:
-    rows = json.loads((RESULTS / "h200" / "attacks.json").read_text())
+@pytest.mark.parametrize("folder", ["h200", "cpu"])
+def test_the_attack_figures_are_those_of_the_rows(folder: str) -> None:
+    rows = json.loads((RESULTS / folder / "attacks.json").read_text())
     text = (RESULTS / "README.md").read_text()
     refused, alive, twins = (sum(1 for row in rows if row[key]) for key in ("refused", "alive", "twin_accepted"))
-    assert f"{refused} of {len(rows)} refused, {alive} of {len(rows)} alive, {twins} of {len(rows)} twins accepted" in text
-    honest = json.loads((RESULTS / "h200" / "honest.json").read_text())
+    figures = f"{refused} of {len(rows)} refused, {alive} of {len(rows)} alive, {twins} of {len(rows)} twins accepted"
+    assert f"`{folder}/attacks.json` (commit" in text and figures in text
+    honest = json.loads((RESULTS / folder / "honest.json").read_text())
     valid = sum(1 for row in honest if row["status"] == "VALID")
     assert f"{len(honest) - valid} of {len(honest)} honest runs refused" in text
 

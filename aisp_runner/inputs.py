@@ -2,12 +2,13 @@
 
 `Content` is the judge's private copy of what the next batch will read. Every activation of every call is drawn anew from a
 seed that the operating system's random generator gives for that one draw, so what a worker has seen tells nothing about what
-it will see. Seeds are kept for the record: once the run is over they are no secret, and any batch can be made again.
+it will see. Seeds are kept for the record: once the run is over they are no secret. On a GPU the activations of a batch can
+be made again from its seed; on a CPU they also rest on the pools, whose seeds are not kept.
 
-On a CPU, drawing 256 MiB of normal numbers takes seconds, so there a draw rotates two secret pools: cos(t) * p[i:] + sin(t) *
-q[j:] of independent standard normals is again standard normal, and (u[i:] + r) mod 1 of uniforms is again uniform. Angle,
-shift and offsets are new for every call. Blind spot: across calls the values are not independent given the pools, which a
-candidate could estimate at many times the cost of the work.
+On a CPU, drawing 256 MiB of normal numbers took 0.23 s on one core, and rotating two secret pools 0.02 s, so that is what a
+draw does there: cos(t) * p[i:] + sin(t) * q[j:] of independent standard normals is again standard normal, and (u[i:] + r) mod
+1 of uniforms is again uniform. Angle, shift and offsets are new for every call. Blind spot: across calls the values are not
+independent given the pools, which a candidate could estimate at many times the cost of the work.
 """
 
 from __future__ import annotations

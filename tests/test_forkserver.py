@@ -201,7 +201,7 @@ SHOWS_DESCRIPTORS = """
             try:
                 links.append(os.readlink("/proc/self/fd/" + fd).partition(":")[0])
             except OSError:
-                pass
+                continue
         raise RuntimeError(json.dumps(sorted(links)))
 """
 

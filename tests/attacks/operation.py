@@ -1,6 +1,6 @@
 """The operation that attacks are staged on: c = atan2(a, b).
 
-a, b, c: [n] float32. One kernel on a GPU; on a CPU about 10 ns an element, so that a call is worth faking.
+a, b, c: [n] float32. One kernel on a GPU; on a CPU 1.4 ns an element, 0.19 ms a call.
 """
 
 import torch

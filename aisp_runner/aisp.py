@@ -1,8 +1,9 @@
-"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file.
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
 
 aisp list        what there is to run, and what of it runs here
 aisp show        a run's table again
 aisp doctor      what this machine can measure, and how to mend what it cannot
+aisp peak        what this machine can do at most: measures its ceilings, and keeps them for the roofline of later runs
 aisp quarantine  whose numbers are withheld, and letting one out
 """
 
@@ -19,7 +20,7 @@ from typing import Any, NoReturn
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 
-COMMANDS = ("list", "show", "doctor", "quarantine")
+COMMANDS = ("list", "show", "doctor", "peak", "quarantine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,6 +73,13 @@ def _parser() -> Parser:
     doctor = commands.add_parser("doctor", help="what this machine can measure, and how to mend what it cannot; exit 0 always")
     doctor.add_argument("--json", action="store_true", help="as JSON")
     doctor.set_defaults(command=_doctor)
+
+    peak = commands.add_parser("peak", help="measure this machine's ceilings (memory, arithmetic, launches) and keep them")
+    peak.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda where there is a GPU")
+    peak.add_argument("--seconds", type=float, metavar="S", help="about how long to measure; default: 15 on a GPU, 6 on a CPU")
+    peak.add_argument("--gpu", metavar="NAME", help="measure nothing; show the vendor's dense figures of that GPU")
+    peak.add_argument("--json", action="store_true", help="as JSON")
+    peak.set_defaults(command=_peak)
 
     quarantine = commands.add_parser("quarantine", help="whose numbers are withheld")
     actions = quarantine.add_subparsers(metavar="ACTION", required=True)
@@ -144,6 +152,34 @@ def _doctor(parsed: argparse.Namespace) -> int:
         _write_json(doctor.as_json(checks))
     else:
         _write_lines(lambda width: doctor.lines(checks))
+    return 0
+
+
+def _peak(parsed: argparse.Namespace) -> int:
+    from aisp_runner import machine
+    from aisp_runner.peak import datasheet, measure, store, table
+
+    if parsed.gpu is not None:
+        sheet = datasheet.find(parsed.gpu)
+        if parsed.json:
+            _write_json(datasheet.as_json(sheet))
+        else:
+            _write_lines(lambda width: datasheet.lines(sheet))
+        return 0
+    device = measure.choose(parsed.device, machine.facts("cuda"))
+    seconds = measure.SECONDS[device] if parsed.seconds is None else parsed.seconds
+    if not 0 < seconds <= measure.MOST_SECONDS:
+        raise ConfigError(f"--seconds {seconds:g}: more than 0 and at most {measure.MOST_SECONDS:g} is allowed.")
+    if not parsed.json:
+        _write_lines(
+            lambda width: [(f"Measuring the {'GPU' if device == 'cuda' else 'CPU'} for about {seconds:.0f} s.", "dim")]
+        )
+    measured = measure.measure(device, machine.facts(device), seconds)
+    path = store.save(measured)
+    if parsed.json:
+        _write_json(store.to_json(measured))
+    else:
+        _write_lines(lambda width: table.lines(measured, path))
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from aisp_runner.build import Staging
 from aisp_runner.case import Case, Tensor, Variant, to_json
-from aisp_runner.device.base import Device, Layout
+from aisp_runner.device.base import Device, Layout, Memory
 from aisp_runner.errors import ProtocolError, WorkerFault
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.wire import WORKER_WORDS, Channel, ChannelClosed
@@ -28,18 +28,27 @@ class ArmTimeout(Exception):
     """
 
 
+class CannotCapture(Exception):
+    """The calls of a variant cannot be captured into a graph. Says whose, and why."""
+
+
 class Arm:
     """One worker process: the baseline, the candidate or the oracle."""
 
     def __init__(self, role: str, variant: Variant, case: Case, device: Device, slots: int) -> None:
-        self.role, self.variant, self.case, self.device, self.slots = role, variant, case, device, slots
-        oracle = role == "oracle"
-        outputs = tuple(replace(t, dtype=_exact(t.dtype)) for t in case.outputs) if oracle else case.outputs
-        self.layout = Layout.of((*case.inputs, *outputs), slots)
-        self.memory = device.allocate(self.layout.nbytes)
+        self.role, self.variant, self.device = role, variant, device
         self.signals = device.signals()
-        self.views = self.layout.views(self.memory.bytes)
         self.pid = 0
+        self._outgrown: Memory | None = None
+        """Memory of the case before, until the worker has let go of it."""
+        self._lay_out(case, slots)
+
+    def _lay_out(self, case: Case, slots: int) -> None:
+        self.case, self.slots = case, slots
+        outputs = tuple(replace(t, dtype=_exact(t.dtype)) for t in case.outputs) if self.role == "oracle" else case.outputs
+        self.layout = Layout.of((*case.inputs, *outputs), slots)
+        self.memory = self.device.allocate(self.layout.nbytes)
+        self.views = self.layout.views(self.memory.bytes)
         self.patience = case.limits.start_seconds
         """How long the next batch may take, s: the first one may compile."""
 
@@ -51,10 +60,23 @@ class Arm:
         memory, output = int(limits.memory_gib * 2**30), int(limits.output_mib * 2**20)
         self.pid = server.fork(theirs, staging.environment, staging.folder, memory, output)
         theirs.close()
-        fds = tuple(fd for fd in (self.signals.fd, self.memory.fd) if fd is not None)
-        self.channel.send(
+        self._give_job(staging, protections, (self.signals.fd, self.memory.fd))
+
+    def assign(self, case: Case, slots: int, protections: dict[str, dict[str, Any]]) -> None:
+        """Gives the running process another case of the same variant; `await_ready` says when it has let go of the last one.
+
+        Raises WorkerFault.
+        """
+        self._outgrown = self.memory
+        self.signals.reset()
+        self._lay_out(case, slots)
+        self._give_job(self._staging, protections, (self.memory.fd,))
+
+    def _give_job(self, staging: Staging, protections: dict[str, dict[str, Any]], fds: tuple[int | None, ...]) -> None:
+        self._staging = staging
+        self._send(
             "job",
-            fds=fds,
+            fds=tuple(fd for fd in fds if fd is not None),
             role=self.role,
             device=self.case.device,
             threads=self.case.threads,
@@ -66,30 +88,37 @@ class Arm:
             layout=to_json(self.layout),
             memory=self.memory.handle,
             protections=protections,
+            stamps=self.case.measure.device_clock,
         )
 
     def await_ready(self) -> None:
         """Waits until the file is loaded. Raises WorkerFault."""
         self._expect("ready", 0, self.case.limits.start_seconds, "load its file")
+        if self._outgrown is not None:
+            self.device.release(self._outgrown)
+            self._outgrown = None
 
-    def arm(self, sequence: int, order: Sequence[int], gated: bool) -> None:
-        """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate, and
-        WorkerFault.
+    def arm(self, sequence: int, order: Sequence[int], mode: str) -> None:
+        """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate,
+        CannotCapture when they cannot be captured, and WorkerFault.
         """
-        self._send("batch", sequence=sequence, order=list(order), gated=gated)
-        if not gated:
+        self._send("batch", sequence=sequence, order=list(order), mode=mode)
+        if mode == "wall":
             self._expect("ready", sequence, self.case.limits.batch_seconds, "start a batch")
             return
         try:
-            message, _ = self.channel.receive(ARM_SECONDS)
+            message, _ = self.channel.receive(self.case.limits.batch_seconds if mode == "profiled" else ARM_SECONDS)
         except TimeoutError as stuck:
             self.signals.open_gate(sequence)
-            self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
-            self.finish(sequence)
+            message = self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
+            if "refused" not in message:
+                self.finish(sequence)
             raise ArmTimeout(self._who()) from stuck
         except ProtocolError as bad:
             raise self._fault(bad) from bad
         self._check(message, "ready", sequence)
+        if "refused" in message:
+            raise CannotCapture(f"{self._who()}: {str(message['refused'])[:200]}")
 
     def await_done(self, sequence: int) -> int:
         """Waits for DONE; gives the judge's clock at that moment, ns. Raises WorkerFault."""
@@ -114,6 +143,11 @@ class Arm:
         done = self._expect("done", sequence, self.case.limits.batch_seconds + self.case.limits.start_seconds, "answer")
         return float(done["reported_ns"]) / 1e9
 
+    def end(self) -> None:
+        """Ends the process without waiting for it; `stop` does."""
+        if self.pid:
+            self.server.end(self.pid)
+
     def stop(self) -> None:
         """Ends the process and gives its memory back."""
         if self.pid:
@@ -122,6 +156,8 @@ class Arm:
         self.signals.close()
         self.views = {}
         self.device.release(self.memory)
+        if self._outgrown is not None:
+            self.device.release(self._outgrown)
 
     def _lost(self, sequence: int) -> None:
         """DONE did not come: says why. A fault or an end of the process explains it better than the clock does."""

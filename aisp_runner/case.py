@@ -65,15 +65,33 @@ class Variant:
 
 @dataclass(frozen=True)
 class Measure:
-    """How long and how often to measure."""
+    """How long and how often to measure, and by which clock."""
 
+    processes: int = 5
+    """Sets of processes; the candidate's are fresh. Each has a baseline, a candidate and, with control, a second baseline."""
     rounds: int = 12
-    """Rounds at most. A round: an empty batch of the baseline, a short and a long batch of each arm; the order alternates."""
-    min_rounds: int = 6
-    seconds: float = 1.5
-    """No new round is started after this long, once `min_rounds` are done."""
+    """Rounds at most in each set. A round: an empty batch of the baseline, a short batch of baseline and candidate in the first
+    set, and two long batches of each arm in a palindromic order that is rotated from round to round.
+    """
+    min_rounds: int = 2
+    seconds: float = 3.0
+    """No new round is started after this long, once every set has done `min_rounds`."""
     half_width: float = 0.005
-    """Stop once the interval of ln(speed-up) is at most this wide on either side."""
+    """Stop once the interval of ln(speed-up) would be at most this wide on either side if processes did not differ."""
+    control: bool = True
+    """Whether the baseline is also compared with itself (A/A), which gives the noise floor. A gate always does."""
+    mode: str = "auto"
+    """Clock on a GPU: auto, graph (calls replayed as a CUDA graph behind the gate), gated (launched behind the gate) or
+    wall. auto takes the first of these that both variants allow; asking for one that does not work ends the case.
+    """
+    device_clock: str = "auto"
+    """Who reads the device's own time stamps: cupti (cupti-python), kineto (torch.profiler; 3.5 to 4.2 s a process to switch
+    on) or off. auto: cupti where it is installed, else off. CUDA only.
+    """
+    device_rounds: int = 2
+    """Rounds of the first set that are timed again by them."""
+    serial: int = 4
+    """One-call batches of each arm that bound what calls can gain from one another. Gated modes only."""
     batch_ms: float = 10.0
     """Aimed length of a long batch on a CPU, ms."""
     batch_gpu_ms: float = 2.0
@@ -82,7 +100,7 @@ class Measure:
     """(short, long) calls a batch, instead of calibrating them from the aimed length."""
     margin: float = 0.02
     """A speed-up within 1 +- margin is SAME."""
-    verify_seconds: float = 0.05
+    verify_seconds: float = 0.02
     """Oracle time spent on checking one batch, s. At least two outputs of each batch are checked."""
 
 
@@ -121,7 +139,11 @@ class Case:
     candidate: str | None = None
     """The outside file and function that took the optimized variant's place, as given: "theirs.py::fast"."""
     claim: str = "kernel"
-    """kernel: device work, host dispatch hidden (gated). wall: from go to finished, host dispatch included."""
+    """kernel: device time, host dispatch hidden. wall: from go to finished, host dispatch included."""
+    cache: str = "cold"
+    """cold: the device's last-level cache is flushed before every batch, and a batch uses no slot twice. hot: it is not, and
+    the content of a batch fits into half of it.
+    """
     threads: int = 1
     """CPU threads torch may use in a worker."""
     phase: str = "detect"

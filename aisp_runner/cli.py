@@ -21,6 +21,7 @@ from aisp_runner.case import Plan
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 from aisp_runner.plan_file import save_plan
+from aisp_runner.pool import Pool
 
 USAGE, INTERNAL, INTERRUPTED = 2, 1, 130
 SEVERITY = (INTERNAL, USAGE, 3, 4, 5)
@@ -29,7 +30,8 @@ SEVERITY = (INTERNAL, USAGE, 3, 4, 5)
 SETTINGS = """\
   device=auto|cpu|cuda         measure=quick|standard|publication     verify.phase=detect|quarantine|gate
   candidate=FILE.py::FUNCTION  mode=plan (do not run, list the cases) verify.require=valid|not_slower|faster
-  run_dir=FOLDER               --config-dir FOLDER (your workloads)   margin=0.05  threads=4  protect=off"""
+  run_dir=FOLDER               --config-dir FOLDER (your workloads)   margin=0.05  threads=4  protect=off
+  environment=shared_host|bare_metal    environment.lock_clocks=true (GPU clocks held still; needs root)"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,6 +68,25 @@ def run(argv: list[str]) -> int:
 
 
 def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
+    """Run a command line with one pool of processes for all jobs. The fork server imports torch while Hydra composes."""
+    with Pool() as pool:
+        if will_run(argv):
+            pool.start_server(likely_device(argv))
+        return compose_and_run(argv, folders, pool)
+
+
+def will_run(argv: Sequence[str]) -> bool:
+    """Whether a command line asks for a run, and not for a plan, a config or help."""
+    flags = [word for word in argv if word.startswith("-") and not word.startswith(("-m", "--multirun", "-cd", "--config-dir"))]
+    return has_selection(argv) and "mode=plan" not in argv and not flags
+
+
+def likely_device(argv: Sequence[str]) -> str:
+    """cuda where there is an NVIDIA GPU and nothing asks for the CPU. A wrong guess costs a process that is not used."""
+    return "cuda" if "device=cpu" not in argv and Path("/dev/nvidiactl").exists() else "cpu"
+
+
+def compose_and_run(argv: list[str], folders: tuple[Path, ...], pool: Pool) -> int:
     """Let Hydra read the command line and compose the config, and run what it asks for.
 
     Hydra discards what the decorated function returns, and an exit inside a job would end a sweep, so codes are kept out
@@ -89,7 +110,7 @@ def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
         try:
             overrides = list(HydraConfig.get().overrides.task)
             with own_environment():
-                codes.append(one_run(config.request(composed, overrides, folders), folders))
+                codes.append(one_run(config.request(composed, overrides, folders), folders, pool))
         except BaseException as error:  # passed on below: Hydra would print its own lines about it
             failures.append(error)
 
@@ -104,7 +125,7 @@ def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
     return next((code for code in SEVERITY if code in codes), max(codes, default=0))
 
 
-def one_run(request: config.Request, folders: tuple[Path, ...]) -> int:
+def one_run(request: config.Request, folders: tuple[Path, ...], pool: Pool | None = None) -> int:
     """Plan a request, write plan.json, and run it unless mode=plan. Gives the exit code."""
     from aisp_runner.plan import make_plan, this_machine
 
@@ -119,7 +140,7 @@ def one_run(request: config.Request, folders: tuple[Path, ...]) -> int:
         return 0
     from aisp_runner.execute import run_plan
 
-    return run_plan(plan, folder)
+    return run_plan(plan, folder, pool=pool, lock_clocks=request.settings.get("environment", {}).get("lock_clocks", False))
 
 
 def run_folder(asked: str | None, plan: Plan) -> Path:

@@ -5,6 +5,7 @@ Looks only: nothing is set, started or imported that a run would need. Every che
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import importlib.metadata
 import importlib.util
@@ -19,8 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aisp_runner.clock_lock import choose
+from aisp_runner.errors import DeviceError
 from aisp_runner.listing import find_nvcc
 from aisp_runner.machine import ROOT, cpu_facts, gpus
+from aisp_runner.state import GpuState, first_gpu
 
 OK = "ok"
 MISSING = "missing"
@@ -158,7 +162,32 @@ def _gpu(seen: list[dict[str, Any]], why: str) -> list[Check]:
         unknown = now is None or held is None
         mend = "nvidia-smi -q -d CLOCK,POWER,PERFORMANCE" if slow or unknown else ""
         checks.append(Check(f"GPU {i} clocks", text, mend))
-    return checks
+    return [*checks, *_watching()]
+
+
+def _watching() -> list[Check]:
+    """Whether the first GPU's state can be read between batches, and which clocks could be locked. Locking is never tried."""
+    state = GpuState(set)
+    with contextlib.closing(state):
+        state.read()
+    lost = {key: why for key, why in state.missing.items() if key != "other_processes"}  # this process runs nothing there
+    read = "incomplete: " + ", ".join(f"{key} ({why})" for key, why in lost.items()) if lost else "clocks, power, temperature"
+    mend = "nvidia-smi -q -d CLOCK,POWER,TEMPERATURE,PERFORMANCE; docs/machine-state.md" if lost else ""
+    return [Check("GPU readings", read, mend), Check("clock locking", _lockable())]
+
+
+def _lockable() -> str:
+    try:
+        nvml, gpu = first_gpu()
+    except DeviceError as error:
+        return f"not known: {error}"
+    try:
+        sm, memory, rule = choose(nvml, gpu)
+    except (nvml.NVMLError, AttributeError) as error:
+        return f"not known: the card lists no clocks ({error})"
+    finally:
+        nvml.nvmlShutdown()
+    return f"SM {sm} MHz ({rule}), memory {memory} MHz; needs root, and whether it is allowed is not known without trying"
 
 
 def _nvcc() -> Check:

@@ -1,6 +1,6 @@
 """The order of a run. `run_case` is the whole line, from a case to its record; `run_plan` goes through a plan.
 
-    python -m aisp_runner.execute plan.json [--run-dir DIR]
+    python -m aisp_runner.execute plan.json [--run-dir DIR] [--lock-clocks]
 
 runs a plan where Hydra is not installed and writes the same records as `aisp-run` does.
 """
@@ -11,48 +11,21 @@ import argparse
 import datetime
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import machine, quarantine, record, verdict
+from aisp_runner import quarantine, record, verdict
 from aisp_runner.case import Case, Plan
+from aisp_runner.clock_lock import locked_clocks
 from aisp_runner.errors import AispError, ConfigError
 from aisp_runner.plan_file import load_plan, save_plan
+from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
 from aisp_runner.protect.evaluation.sealed_judge import package_digest
 from aisp_runner.report import Console
 from aisp_runner.system import refuse_inspection
 from aisp_runner.trial import Trial
-
-
-class Pool:
-    """What is started once for all cases, of one run or of several: fork servers, devices, facts, by device name."""
-
-    def __init__(self) -> None:
-        self.servers: dict[str, Any] = {}
-        self.devices: dict[str, Any] = {}
-        self.facts: dict[str, dict[str, Any]] = {}
-
-    def open(self, name: str) -> tuple[Any, Any]:
-        """The fork server and the device for cases on `name`; a server that a candidate has killed is started again."""
-        from aisp_runner.device import open_device
-        from aisp_runner.forkserver import ForkServer
-
-        if name not in self.servers or not self.servers[name].alive():
-            self.servers[name] = ForkServer(cuda=name == "cuda")
-        if name not in self.devices:
-            self.devices[name] = open_device(name)
-        if name not in self.facts:
-            self.facts[name] = machine.facts(name)
-        return self.servers[name], self.devices[name]
-
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for server in self.servers.values():
-            server.close()
 
 
 @dataclass
@@ -77,30 +50,43 @@ class Bench:
         return "" if on_disk == self.plan_sha256 else f"plan.json now is plan {on_disk[:12]}, not {self.plan_sha256[:12]}"
 
 
-def run_plan(plan: Plan, run_dir: Path, console: Console | None = None, pool: Pool | None = None) -> int:
+def run_plan(
+    plan: Plan, run_dir: Path, console: Console | None = None, pool: Pool | None = None, lock_clocks: bool = False
+) -> int:
     """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code.
 
-    pool: processes to use and leave running; by default they are this run's own.
+    pool: processes to use and leave running; by default they are this run's own. lock_clocks: hold the GPU's clocks still
+    until the last case is over.
     """
     if pool is None:
         with Pool() as own:
-            return run_plan(plan, run_dir, console, own)
+            return run_plan(plan, run_dir, console, own, lock_clocks)
     bench = Bench(plan, run_dir, console or Console(), pool)
     _refuse_unprotected_gates(plan)
+    if lock_clocks and plan.cases and all(case.device == "cpu" for case in plan.cases):
+        raise ConfigError(
+            "environment.lock_clocks: every case of this plan runs on the CPU, so there is no GPU clock to lock. Leave it off, "
+            "or say device=cuda."
+        )
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     refuse_inspection()
     run_dir.mkdir(parents=True, exist_ok=True)
     save_plan(plan, run_dir / "plan.json")
     records: list[dict[str, Any]] = []
     try:
-        for number, case in enumerate(plan.cases, start=1):
-            bench.console.case_started(number, len(plan.cases), case)
-            made = run_case(case, bench)
-            made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
-            record.append(run_dir / record.FILE, made)
-            record.validate(made)
-            records.append(made)
-            bench.console.case_finished(made)
+        with locked_clocks(lock_clocks and bool(plan.cases)) as locked:
+            if locked:
+                bench.console.write(locked.line())
+            for number, case in enumerate(plan.cases, start=1):
+                bench.console.case_started(number, len(plan.cases), case)
+                made = run_case(case, bench)
+                if locked and case.device == "cuda":
+                    made["machine"] = {**made["machine"], "locked_clocks": asdict(locked)}
+                made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
+                record.append(run_dir / record.FILE, made)
+                record.validate(made)
+                records.append(made)
+                bench.console.case_finished(made)
     finally:
         bench.console.close()
     code = verdict.exit_code(records)
@@ -110,8 +96,9 @@ def run_plan(plan: Plan, run_dir: Path, console: Console | None = None, pool: Po
 
 def run_case(case: Case, bench: Bench) -> dict[str, Any]:
     """One comparison, from processes to record. Nothing a candidate does ends the run: it becomes the record's verdict."""
+    from aisp_runner.calibrate import calibrate
     from aisp_runner.judge import Judge
-    from aisp_runner.measure import calibrate, measure
+    from aisp_runner.measure import measure
 
     trial = Trial(case)
     shields, tell = trial.shields, bench.console.stage
@@ -119,8 +106,9 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
     if not trial.refused():
         with trial.catching(), tempfile.TemporaryDirectory(prefix="aisp-") as folder:
             server, device = bench.pool.open(case.device)
-            with Judge(case, device, server, shields, Path(folder)) as judge:
-                trial.judge = judge
+            state, crew = bench.pool.state(case.device), bench.pool.crew(case.device)
+            with Judge(case, device, server, shields, Path(folder), state, crew) as judge:
+                trial.judge, bench.pool.own_pids, judge.floor_s = judge, judge.cast.pids, bench.pool.floor_s(case)
                 with trial.stage("start"):
                     judge.start_oracle()
                     if not trial.refused():
@@ -128,9 +116,9 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
                 if not trial.refused():
                     with trial.stage("calibrate"):
                         tell("calibrate")
-                        trial.schedule = calibrate(judge)
+                        schedule = calibrate(judge)
                     with trial.stage("measure"):
-                        trial.rounds = measure(judge, trial.schedule, lambda done, of: tell(f"measure {done}/{of}"))
+                        trial.measured = judge.measured = measure(judge, schedule, lambda d, of: tell(f"measure {d}/{of}"))
                     shields.run("conclude", judge)
     shields.run("seal", bench, case)
     return trial.record(bench)
@@ -153,11 +141,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("plan", type=Path, help="a plan.json")
     parser.add_argument("--run-dir", type=Path, help="where plan.json and records.jsonl go (default: runs/<time>-<plan>)")
+    parser.add_argument("--lock-clocks", action="store_true", help="hold the GPU's clocks still for the run; needs root")
     given = parser.parse_args(arguments)
     try:
         plan = load_plan(given.plan)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-        return run_plan(plan, given.run_dir or Path("runs") / f"{now}-{plan.sha256()[:8]}")
+        run_dir = given.run_dir or Path("runs") / f"{now}-{plan.sha256()[:8]}"
+        return run_plan(plan, run_dir, lock_clocks=given.lock_clocks)
     except AispError as error:
         sys.stderr.write(f"aisp-run: error: {error}\n")
         return verdict.USAGE if isinstance(error, ConfigError) else verdict.INTERNAL

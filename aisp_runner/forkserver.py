@@ -22,7 +22,7 @@ from typing import Any
 
 from aisp_runner.build import PASSED_ON
 from aisp_runner.errors import DeviceError
-from aisp_runner.system import die_with_parent, forbid_new_privileges, keep_orphans
+from aisp_runner.system import die_with_parent, forbid_new_privileges, keep_freed_memory, keep_orphans
 from aisp_runner.wire import Channel, ChannelClosed
 
 WATCH_SECONDS = 0.1
@@ -58,6 +58,7 @@ class ForkServer:
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
         theirs.close()
         self.ended: dict[int, Ended] = {}
+        self._ending: set[int] = set()
         self.up = False
 
     def fork(
@@ -77,14 +78,31 @@ class ForkServer:
         )
         return int(self._answer("forked", 10.0)["pid"])
 
+    def end(self, pid: int) -> None:
+        """Begins to end the worker and all of its session."""
+        if pid not in self.ended and pid not in self._ending:
+            self._ending.add(pid)
+            with contextlib.suppress(ChannelClosed):  # the server was killed; its workers die with it
+                self.channel.send("kill", pid=pid)
+
     def kill(self, pid: int) -> Ended:
         """Ends the worker and all of its session, and waits until it is gone."""
         try:
-            if pid not in self.ended:
-                self.channel.send("kill", pid=pid)
+            self.end(pid)
             return self.wait(pid, 10.0)
         except ChannelClosed:  # the server was killed; its workers die with it
             return Ended(pid, -signal.SIGKILL, "ended with the fork server", "")
+
+    def lives(self, pid: int) -> bool:
+        """Whether worker `pid` still runs, as far as the server has told by now."""
+        while self.alive():
+            try:
+                self._keep(self.channel.receive(0.0)[0])
+            except (TimeoutError, BlockingIOError):
+                break
+            except ChannelClosed:
+                return False
+        return self.alive() and pid not in self.ended
 
     def alive(self) -> bool:
         """Whether the server still runs. One that a candidate has killed is replaced before the next case."""
@@ -98,8 +116,10 @@ class ForkServer:
         return self.ended[pid]
 
     def close(self) -> None:
-        """Ends the server and with it every worker."""
+        """Ends the server and with it every worker. One that still imports torch is not waited for."""
         self.channel.close()
+        if not self.up:
+            self.process.kill()
         try:
             self.process.wait(5.0)
         except subprocess.TimeoutExpired:
@@ -306,6 +326,7 @@ def main(arguments: list[str]) -> int:
     """Serves forks on the socket whose number is the first argument, until the judge closes it."""
     die_with_parent()
     keep_orphans()
+    keep_freed_memory()
     sys.dont_write_bytecode = True  # in all workers: what lies beside a staged source is part of what is checked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch  # noqa: F401  the point of this process

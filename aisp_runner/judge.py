@@ -6,27 +6,31 @@ here, for one batch.
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from aisp_runner.arm import Arm
-from aisp_runner.build import Staging, stage
+from aisp_runner.build import Staging
 from aisp_runner.case import Case, Tensor
+from aisp_runner.cast import ARMS, CONTROL, Cast
+from aisp_runner.crew import Crew
 from aisp_runner.device.base import Device, slot_bytes
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
-from aisp_runner.system import freeze, thaw
+from aisp_runner.state import CpuState, GpuState, Reading, summary
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
+
+if TYPE_CHECKING:
+    from aisp_runner.measure import Measurement
 
 MAX_SLOTS = 512
 """Slots a ring has at most. 1,020 launches fit the queue behind a gate, so 512 calls of one kernel do."""
@@ -34,7 +38,8 @@ MAX_SLOTS = 512
 LATE_SECONDS = 0.05
 """How long an unprotected run waits before it looks at the outputs, s."""
 
-ARMS = ("baseline", "candidate")
+State = GpuState | CpuState
+
 FINGERPRINT = 256
 """Elements by which outputs of different calls are told apart."""
 
@@ -44,16 +49,25 @@ class Batch:
     """One batch of calls of one arm, and what the judge saw of it. Times are ns of the judge's monotonic clock."""
 
     sequence: int
+    purpose: str
+    """warm_up, round (its time counts), dropped, serial, device or gap."""
     round: int
-    """-1 while warming up and calibrating."""
+    """Number within its purpose; -1 while warming up and calibrating."""
     arm: str
     order: tuple[int, ...]
     """Slot of each call."""
-    gated: bool
+    mode: str
+    """graph, gated, profiled or wall."""
+    process: int = 0
+    """Which set of processes the worker is of."""
     seed: int = 0
     """What the content was drawn from."""
+    revealed_ns: int = 0
+    """When the content began to be readable for the worker."""
     issued_ns: int = 0
     done_ns: int = 0
+    snapped_ns: int = 0
+    """When the outputs were out of the worker's reach."""
     drain_ns: int = 0
     """What was found still going on after DONE (see Device.drained)."""
     reported_ns: int = 0
@@ -62,6 +76,20 @@ class Batch:
     """Per output: positions, and the true values that stood there before the wire was laid."""
     stale_calls: tuple[int, ...] = ()
     """Checked calls whose wrong output is one that the arm has written before."""
+    device: dict[str, Any] | None = None
+    """What the device's own time stamps said, of a profiled batch; the worker passed them on."""
+    clock_mhz: int | None = None
+    """The device's clock right after DONE."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether its time enters the speed-up."""
+        return self.purpose == "round"
+
+    @property
+    def gated(self) -> bool:
+        """Whether the calls waited behind the gate."""
+        return self.mode != "wall"
 
     @property
     def calls(self) -> int:
@@ -73,75 +101,141 @@ class Batch:
         return self.done_ns - self.issued_ns
 
 
+def device_report(said: Any) -> dict[str, Any] | None:
+    """A worker's time stamps: data from an untrusted process, so only numbers in range are taken."""
+    if not isinstance(said, dict):
+        return None
+    keys = ("kernels", "busy_ns", "span_ns", "call_ns")
+    values = {key: said.get(key) for key in keys}
+    if all(isinstance(v, int | float) and not isinstance(v, bool) and 0 < v < 1 << 62 for v in values.values()):
+        return values
+    return {"error": str(said.get("error", "no time stamps"))[:200]}
+
+
 class Judge:
     """Context manager: allocates, starts oracle and workers, and ends them all."""
 
-    def __init__(self, case: Case, device: Device, server: ForkServer, shields: Shields, folder: Path) -> None:
-        self.case, self.device, self.server, self.shields, self.folder = case, device, server, shields, folder
+    def __init__(
+        self,
+        case: Case,
+        device: Device,
+        server: ForkServer,
+        shields: Shields,
+        folder: Path,
+        state: State | None = None,
+        crew: Crew | None = None,
+    ) -> None:
+        """state: who tells the device's clock, power and temperature; None: nobody does. crew: trusted processes of the case
+        before.
+        """
+        self.case, self.device, self.shields, self.state = case, device, shields, state
         per_slot = max(1, slot_bytes((*case.inputs, *case.outputs)))
-        self.slots = int(min(MAX_SLOTS, max(2, device.ring_bytes // per_slot)))
+        rings = case.measure.processes * (2 + case.measure.control)
+        self.slots = int(min(MAX_SLOTS, max(2, device.ring_bytes(rings) // per_slot)))
         if case.measure.calls:
             self.slots = min(self.slots, max(2, case.measure.calls[1]))
+        self.cast = Cast(case, device, server, folder, self.slots, crew)
+        self.process = 0
+        """The set of processes whose turn it is."""
         self.batches: list[Batch] = []
         self.comparisons: list[Comparison] = []
-        self.arms: dict[str, Arm] = {}
-        self.staged: dict[str, Staging] = {}
-        self.issued: Counter[tuple[int, str, int]] = Counter()
-        """Batches whose gate was opened, by round, arm and calls."""
+        self.issued: Counter[tuple[int, str, int, str, int]] = Counter()
+        """Batches whose gate was opened, by set, purpose, round, arm and calls."""
         self.sequence = 0
-        self.checked: dict[str, tuple[int, ...]] = dict.fromkeys(ARMS, ())
+        self.checked: dict[str, tuple[int, ...]] = dict.fromkeys((*ARMS, CONTROL), ())
         """Calls of each arm's batch, by their place in it, whose outputs are compared."""
         self.check_seconds = 0.0
         """What checking one call of both arms took last, s: the oracle's answer and the comparisons."""
-        self.fingerprints: dict[str, set[bytes]] = {arm: set() for arm in ARMS}
+        self.fingerprints: dict[str, set[bytes]] = {arm: set() for arm in (*ARMS, CONTROL)}
+        self.measured: Measurement | None = None
+        """What was sampled, once it was."""
+        self.floor_s: float | None = None
+        """The least time a call can take on this machine, where that is known."""
+        self.readings: list[Reading] = []
+        """The machine's state, once a round."""
 
     def __enter__(self) -> Judge:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Ends every process and frees every ring, whatever happened before."""
-        with contextlib.ExitStack() as stack:
-            for arm in self.arms.values():
-                stack.callback(arm.stop)
-            if hasattr(self, "oracle"):
-                stack.callback(self.oracle.stop)
+    def __exit__(self, kind: object = None, *_: object) -> None:
+        """Ends the candidate's processes, and all others unless all went well, whatever happened before."""
+        self.cast.stop(sound=kind is None and not self.refused())
 
     # Starting
 
+    @property
+    def arms(self) -> dict[str, Arm]:
+        """The workers of the set whose turn it is, by role."""
+        return self.cast.sets[self.process]
+
+    @property
+    def staged(self) -> dict[str, Staging]:
+        """What each role was given to load."""
+        return self.cast.staged
+
+    @property
+    def oracle(self) -> Arm:
+        """The process that knows the answers."""
+        assert self.cast.oracle is not None, "start_oracle comes first"
+        return self.cast.oracle
+
     def start_oracle(self) -> None:
-        """Starts oracle and baseline, and has the oracle answer once, before the candidate's process exists.
+        """Starts oracle, baselines and controls, and has the oracle answer once, before any of the candidate's processes
+        exists.
 
         Raises BuildError or WorkerFault.
         """
         per_slot = slot_bytes((*self.case.inputs, *self.case.outputs))
-        room = max(4, min(2 * self.slots, self.device.ring_bytes // max(1, 2 * per_slot)))
+        rings = self.case.measure.processes * (2 + self.case.measure.control)
+        room = max(4, min(2 * self.slots, self.device.ring_bytes(rings) // max(1, 2 * per_slot)))
         self.content = Content(self.case.inputs, self.slots, self.device)
         self.snapshots = {
-            role: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for role in ARMS
+            role: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for role in self.cast.roles
         }
-        self.oracle = Arm("oracle", self.case.reference, self.case, self.device, room)
-        self._start(self.oracle)
-        self.arms["baseline"] = Arm("baseline", self.case.baseline, self.case, self.device, self.slots)
-        self._start(self.arms["baseline"])
+        self.cast.start_oracle(room)
+        trusted = [arm for role in self.cast.roles if role != "candidate" for arm in self.cast.start(role)]
+        self._give_weights([self.oracle, *trusted])
         self.oracle.await_ready()
         self.seed = self.content.draw(2 if self.shields.on("output.fresh_inputs") else self.slots)
         self.answers((0, 1))
         self.shields.run("calibrate", self)
-        self.arms["baseline"].await_ready()
+        for arm in trusted:
+            arm.await_ready()
 
     def start_candidate(self) -> None:
-        """Starts the candidate and waits until it is loaded; the others are by now. Raises BuildError or WorkerFault."""
-        self.arms["candidate"] = Arm("candidate", self.case.optimized, self.case, self.device, self.slots)
-        self._start(self.arms["candidate"])
-        self.arms["candidate"].await_ready()
+        """Starts the candidate's processes and waits until they are loaded; the others are by now. Raises BuildError or
+        WorkerFault.
+        """
+        arms = self.cast.start("candidate")
+        self._give_weights(arms)
+        for arm in arms:
+            arm.await_ready()
 
-    def _start(self, arm: Arm) -> None:
-        self.staged[arm.role] = stage(self.folder, arm.role, arm.variant.source)
+    def _give_weights(self, arms: Sequence[Arm]) -> None:
         for t in self.case.inputs:
             if t.role == "weight":
-                arm.views[t.name].copy_(self.content.store[t.name])
+                for arm in arms:
+                    arm.views[t.name].copy_(self.content.store[t.name])
         self.device.synchronize()
-        arm.start(self.server, self.staged[arm.role], {} if arm.role == "oracle" else self.case.protections)
+
+    def rehearse(self, arms: Sequence[Arm]) -> None:
+        """One ungated call of each of these workers, all at the same time: what loads or compiles lazily does it here."""
+        self.cast.wake(arms)
+        self.draw(dict.fromkeys(ARMS, 1))
+        numbers = {}
+        for arm in arms:
+            self.sequence += 1
+            numbers[arm] = self.sequence
+            arm.arm(self.sequence, (0,), "wall")
+            for t in self.case.inputs:
+                if t.role != "weight":
+                    arm.views[t.name][0].copy_(self.content.store[t.name][0])
+        self.device.synchronize()
+        for arm, number in numbers.items():
+            arm.signals.open_gate(number)
+        for arm, number in numbers.items():
+            arm.await_done(number)
+            arm.finish(number)
 
     # One draw: content, and which of its calls will be checked
 
@@ -154,6 +248,7 @@ class Judge:
             self.checked[arm] = tuple(sorted(secrets.SystemRandom().sample(range(n), min(n, most))))
         if len(set(calls.values())) == 1:
             self.checked["candidate"] = self.checked["baseline"]
+        self.checked[CONTROL] = self.checked["baseline"]
 
     def answers(self, wanted: Sequence[int]) -> dict[str, torch.Tensor]:
         """The oracle's answers for these calls of the present content: [calls, *shape] by output."""
@@ -170,25 +265,25 @@ class Judge:
 
     # One batch
 
-    def run(self, role: str, calls: int, window: int, gated: bool, round_: int = -1) -> Batch:
+    def run(self, role: str, calls: int, window: int, mode: str, purpose: str = "warm_up", round_: int = -1) -> Batch:
         """Runs `calls` calls on the present content, over slots chosen at random among the first `window`.
 
-        Raises WorkerFault, and ArmTimeout where a gated batch cannot be enqueued.
+        Raises WorkerFault, and where a gated batch cannot be made ready ArmTimeout or CannotCapture.
         """
         arm = self.arms[role]
-        for other in self.arms.values():
-            freeze(other.pid) if other is not arm else thaw(other.pid)  # an idle arm cannot slow the other one's batch
+        self.cast.wake([arm])
         self.sequence += 1
         fresh = self.shields.on("output.fresh_inputs")
         order = tuple(secrets.SystemRandom().sample(range(window), calls) if fresh else range(calls))
-        batch = Batch(self.sequence, round_, role, order, gated, seed=self.seed)
+        batch = Batch(self.sequence, purpose, round_, role, order, mode, self.process, seed=self.seed)
         if calls:
             self.shields.run("before_batch", self, batch)
         self.device.synchronize()
-        arm.arm(batch.sequence, order, gated)
+        arm.arm(batch.sequence, order, mode)
         self.device.before_reveal(arm.pid)
+        batch.revealed_ns = time.perf_counter_ns()
         self._reveal(arm, batch)
-        self.issued[round_, role, calls] += 1
+        self.issued[self.process, purpose, round_, role, calls] += 1
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
         self.device.after_gate(arm.pid)
@@ -197,10 +292,12 @@ class Judge:
             mark = self.device.after_done(arm.pid)
             self.shields.run("at_done", self, batch)
             self._snapshot(arm, batch)
+            batch.snapped_ns = time.perf_counter_ns()
             batch.drain_ns = self.device.drained(arm.pid, mark)
+            batch.clock_mhz = self.state.clock_mhz() if isinstance(self.state, GpuState) and purpose == "round" else None
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
-        batch.reported_ns = done["reported_ns"]
+        batch.reported_ns, batch.device = done["reported_ns"], device_report(done.get("device"))
         self._keep_worker_evidence(role, done.get("evidence", []))
         self.batches.append(batch)
         return batch
@@ -211,7 +308,8 @@ class Judge:
         for t in self.case.inputs if batch.calls else ():
             if t.role != "weight":
                 arm.views[t.name].index_copy_(0, slots, self.content.store[t.name][: batch.calls])
-        self.device.flush()
+        if self.case.cache == "cold":
+            self.device.flush()
         self.device.synchronize()
 
     def _snapshot(self, arm: Arm, batch: Batch) -> None:
@@ -274,10 +372,34 @@ class Judge:
         """Whether a protection has refused something already: more rounds would change nothing."""
         return any(e.status == FAIL for e in self.shields.evidence)
 
+    def note_state(self, keep: bool = True) -> None:
+        """Reads the machine's state, for the record. keep: False for a look that later ones count from."""
+        if self.state is not None:
+            reading = self.state.read()
+            self.readings += [reading] if keep else []
+
+    def state_summary(self) -> dict[str, Any] | None:
+        """Clocks, power, temperature and neighbours over the rounds, and what could not be read."""
+        if self.state is None or not self.readings:
+            return None
+        return summary(self.readings) | {"missing": dict(self.state.missing)}
+
     def time_ns(self, batch: Batch) -> int:
         """What a batch took, by the judge's clock; by the worker's own where nothing bounds that, as in most harnesses."""
         sealed = batch.gated or not batch.calls or self.shields.on("timing.wall_clock_bound")
         return batch.elapsed_ns if sealed else batch.reported_ns
+
+    def agrees(self, batches: Sequence[Batch]) -> bool:
+        """Whether the latest snapshots of these batches are right; leaves no evidence."""
+        wanted = sorted({call for batch in batches for call in self.checked[batch.arm]})
+        answers = self.answers(wanted)
+        for batch in batches:
+            rows = self.index([wanted.index(call) for call in self.checked[batch.arm]])
+            for t in self.case.outputs:
+                actual = self.snapshots[batch.arm][t.name][: len(rows)]
+                if compare(batch.arm, t, actual, answers[t.name][rows], equal_nan=True).wrong:
+                    return False
+        return True
 
     # What protections ask for
 

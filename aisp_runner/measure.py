@@ -1,160 +1,204 @@
-"""From loaded workers to samples: warm up, find how many calls a batch needs, then interleave the arms round by round."""
+"""From a schedule to samples: rounds in every set of processes, then what else is asked of the clocks."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from aisp_runner.arm import ArmTimeout
-from aisp_runner.device.base import slot_bytes
-from aisp_runner.errors import WorkerFault
-from aisp_runner.judge import ARMS, Batch, Judge
-from aisp_runner.statistics import Calls, Round, estimate, half_width
+from aisp_runner.arm import ArmTimeout, CannotCapture
+from aisp_runner.calibrate import Schedule, fall_back
+from aisp_runner.cast import ARMS
+from aisp_runner.judge import Batch, Judge
+from aisp_runner.state import mismatched
+from aisp_runner.statistics import Calls, Round, estimate, median, order
 
-GATED_CALLS = 400
-"""Calls of a gated batch at most: the queue behind a gate holds about 1,020 launches."""
+GAP_CALLS = 64
+"""Calls by which the gap between launches on a stream is found: few enough to fit behind the gate."""
 
-CONTENT_BYTES = 4 << 30
-"""Inputs and outputs of a batch at most, unless calls are given: drawing and revealing more takes longer than timing it."""
-
-SHORT_PART = 5
-"""A long batch has this many times the calls of a short one."""
-
-WALL_GPU_FACTOR = 4.0
-"""Batches timed from the host on a GPU are this much longer than gated ones: their handshake varies by tens of microseconds."""
+NO_STAMPS = "measure.device_clock is off: install cupti-python, or take the seconds that measure.device_clock=kineto costs"
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How batches of a case are run."""
+@dataclass
+class Measurement:
+    """What was sampled of a case. Times a call are in ns, by arm."""
 
-    calls: Calls
-    gated: bool
-    reason: str
-    """Why the gate is not used on a GPU, or ""."""
-
-
-def calibrate(judge: Judge) -> Schedule:
-    """Warms both arms up on throwaway content and finds the number of calls a batch. Raises WorkerFault.
-
-    Every slot that will be timed is visited at least once, ungated, so that lazy loading, compiling and per-address set-up
-    are over.
-    """
-    case = judge.case
-    gated, reason = _gate(judge)
-    aim_ns = _aim_ns(judge, gated)
-    most = _most_calls(judge, gated)
-    if case.measure.calls:
-        _warm_up(judge, aim_ns, most)
-        long = dict.fromkeys(ARMS, min(case.measure.calls[1], judge.slots))
-    else:
-        long = {arm: max(2, min(most, round(aim_ns / ns))) for arm, ns in _warm_up(judge, aim_ns, most).items()}
-    _batches(judge, long, long, gated=False)
-    while gated:
-        try:
-            for calls in (long, {arm: _short_and_long(case.measure.calls, n)[0] for arm, n in long.items()}):
-                _batches(judge, calls, long, gated=True)
-            break
-        except ArmTimeout as full:
-            gated = not case.measure.calls and max(long.values()) > 2
-            if gated:
-                long = {arm: max(2, n // 4) for arm, n in long.items()}
-            else:
-                reason = f"{full} launches more than fits behind the gate"
-    return Schedule(Calls(*(_short_and_long(case.measure.calls, long[arm]) for arm in ARMS)), gated, reason)
+    schedule: Schedule
+    rounds: list[Round] = field(default_factory=list)
+    dropped: int = 0
+    """Rounds left out because the arms ran at clocks that differ by more than 1 %."""
+    busy: list[Round] = field(default_factory=list)
+    """The same palindromes in the device's own time: kernel-busy time of each batch."""
+    span: list[Round] = field(default_factory=list)
+    """From the first kernel's start to the last one's end."""
+    kernels: dict[str, float] = field(default_factory=dict)
+    """Kernels a call, by arm."""
+    no_device_clock: str = ""
+    """Why there are no device rounds."""
+    serial: dict[str, list[float]] = field(default_factory=dict)
+    """One-call batches, less an empty one."""
+    launch_gap: dict[str, float] = field(default_factory=dict)
+    """What a call takes longer when it is launched on a stream than in a graph."""
 
 
-def _most_calls(judge: Judge, gated: bool) -> int:
-    """Calls of a long batch at most: slots, launches that fit behind the gate, and content that can be drawn quickly."""
-    per_call = max(1, slot_bytes((*judge.case.inputs, *judge.case.outputs)))
-    most = max(2, min(judge.slots, CONTENT_BYTES // per_call))
-    return min(most, GATED_CALLS) if gated else most
-
-
-def _short_and_long(wanted: tuple[int, int] | None, long: int) -> tuple[int, int]:
-    return min(wanted[0] if wanted else max(1, long // SHORT_PART), long - 1), long
-
-
-def _gate(judge: Judge) -> tuple[bool, str]:
-    """Whether calls of both arms can wait behind a gate, tried with one call each after a first one that may load lazily."""
-    if judge.case.device != "cuda":
-        return False, ""
-    one = dict.fromkeys(ARMS, 1)
-    for _ in range(2):
-        _batches(judge, one, one, gated=False)
-    if judge.case.claim == "wall":
-        return False, "the claim is wall time"
-    try:
-        _batches(judge, one, one, gated=True)
-    except ArmTimeout as stuck:
-        return False, f"{stuck} waits for the device inside a call"
-    return True, ""
-
-
-def _aim_ns(judge: Judge, gated: bool) -> float:
-    wanted = judge.case.measure
-    if judge.case.device == "cuda":
-        return wanted.batch_gpu_ms * 1e6 * (1.0 if gated else WALL_GPU_FACTOR)
-    return wanted.batch_ms * 1e6
-
-
-def _warm_up(judge: Judge, aim_ns: float, most: int) -> dict[str, float]:
-    """Runs growing batches; gives each arm's time a call, ns, by its largest batch less an empty one."""
-    calls, elapsed = dict.fromkeys(ARMS, 1), dict.fromkeys(ARMS, 0.0)
-    while True:
-        batches = _batches(judge, calls, calls, gated=False)
-        empty = judge.run("baseline", 0, 1, gated=False).elapsed_ns
-        elapsed = {b.arm: max(1.0, b.elapsed_ns - empty) for b in batches}
-        growing = {arm: min(most, n * 4) for arm, n in calls.items() if elapsed[arm] < aim_ns / 4 and n < most}
-        if not growing:
-            return {arm: elapsed[arm] / calls[arm] for arm in ARMS}
-        calls |= growing
-
-
-def _batches(
-    judge: Judge, calls: dict[str, int], window: dict[str, int], gated: bool, round_: int = -1, swap: bool = False
-) -> list[Batch]:
-    """One batch of each arm on the same new content, verified."""
-    judge.draw(calls)
-    order = tuple(reversed(ARMS)) if swap else ARMS
-    batches = [judge.run(arm, calls[arm], window[arm], gated, round_) for arm in order]
-    if judge.shields.on("output.poisoned_outputs"):
-        judge.verify(batches)
-    return batches
-
-
-def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> list[Round]:
+def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
     """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault.
 
-    A round is an empty batch of the baseline and a short and a long batch of each arm; which arm goes first alternates
-    (A B, B A, ...), and both see the same content. progress is told (round, rounds).
+    progress is told (round, rounds). A gated batch that cannot be made ready any more makes the whole case start over from
+    the host's clock.
     """
-    wanted, start, rounds = judge.case.measure, time.monotonic(), list[Round]()
-    for number in range(wanted.rounds):
-        rounds.append(_round(judge, schedule, number))
-        progress(number + 1, wanted.rounds)
-        if number + 1 < wanted.min_rounds:
-            continue
-        width = half_width(estimate(rounds, schedule.calls).log_ratios)
-        if width <= wanted.half_width or time.monotonic() - start > wanted.seconds or judge.refused():
-            break
+    made = Measurement(schedule)
+    judge.note_state(keep=False)
+    try:
+        _rounds(judge, made, progress)
+    except (ArmTimeout, CannotCapture) as stuck:
+        for batch in judge.batches:
+            batch.purpose = "dropped" if batch.purpose == "round" else batch.purpose
+        made = Measurement(fall_back(schedule, stuck))
+        _rounds(judge, made, progress)
+    judge.process = 0
     if not judge.shields.on("output.poisoned_outputs"):
-        judge.check_once([next(b for b in reversed(judge.batches) if b.arm == arm and b.calls) for arm in ARMS])
-    return rounds
+        judge.check_once(
+            [next(b for b in reversed(judge.batches) if b.arm == arm and b.calls and not b.process) for arm in ARMS]
+        )
+    if made.schedule.mode != "wall" and not judge.refused():
+        _serial(judge, made)
+        _device(judge, made)
+        _gap(judge, made)
+    return made
+
+
+def _rounds(judge: Judge, made: Measurement, progress: Callable[[int, int], None]) -> None:
+    wanted, start = judge.case.measure, time.monotonic()
+    for number in range(wanted.rounds):
+        for process in range(len(judge.cast.sets)):
+            judge.process = process
+            made.rounds.append(_steady_round(judge, made, number))
+        judge.note_state()
+        progress(number + 1, wanted.rounds)
+        done = number + 1
+        if done < wanted.min_rounds or (done % 2 and done > 1):
+            continue
+        if time.monotonic() - start > wanted.seconds or judge.refused():
+            break
+        if estimate(made.rounds, made.schedule.calls).enough(wanted.half_width):
+            break
+
+
+def _steady_round(judge: Judge, made: Measurement, number: int) -> Round:
+    """A round whose arms ran at the same clock. One that did not is dropped, counted and repeated, as often as there are
+    rounds.
+    """
+    while True:
+        first = len(judge.batches)
+        made_round = _round(judge, made.schedule, number)
+        clocks: dict[str, list[int | None]] = {}
+        for batch in judge.batches[first:]:
+            if batch.calls:
+                clocks.setdefault(batch.arm, []).append(batch.clock_mhz)
+        if not mismatched(clocks) or made.dropped >= judge.case.measure.rounds:
+            return made_round
+        made.dropped += 1
+        for batch in judge.batches[first:]:
+            batch.purpose = "dropped"
 
 
 def _round(judge: Judge, schedule: Schedule, number: int) -> Round:
-    gated = schedule.gated
-    by_arm = {"baseline": schedule.calls.baseline, "candidate": schedule.calls.candidate}
-    window = {arm: calls[1] for arm, calls in by_arm.items()}
-    elapsed: dict[tuple[str, int], float] = {}
+    mode, calls = schedule.mode, schedule.calls
+    empty = judge.run("baseline", 0, 1, mode, "round", number).elapsed_ns
+    done = _palindrome(judge, calls, mode, "round", number)
+    long = {role: tuple(float(judge.time_ns(b)) for b in done if b.arm == role) for role in judge.cast.roles}
+    short: dict[str, float] = {}
+    if judge.process == 0:
+        few = {arm: calls.of(arm)[0] for arm in ARMS}
+        judge.draw(few)
+        ran = [judge.run(arm, few[arm], calls.of(arm)[1], mode, "round", number) for arm in _order(judge, number, ARMS)]
+        _verify(judge, ran)
+        short = {b.arm: float(judge.time_ns(b)) for b in ran}
+    return Round(judge.process, float(empty), short, long)
+
+
+def _palindrome(judge: Judge, calls: Calls, mode: str, purpose: str, number: int) -> list[Batch]:
+    """Two long batches of each arm, on two draws of content that all arms share: A B C C B A, B C A A C B or C A B B A C."""
+    done: list[Batch] = []
+    first = _order(judge, number, judge.cast.roles)
+    for half in (first, first[::-1]):
+        judge.draw({role: calls.of(role)[1] for role in judge.cast.roles})
+        ran = [judge.run(role, calls.of(role)[1], calls.of(role)[1], mode, purpose, number) for role in half]
+        _verify(judge, ran)
+        done += ran
+    return done
+
+
+def _order(judge: Judge, number: int, roles: tuple[str, ...]) -> tuple[str, ...]:
+    """Rotated from round to round, and from one set of processes to the next."""
+    return order(number + judge.process, roles)
+
+
+def _verify(judge: Judge, ran: list[Batch]) -> None:
+    if judge.shields.on("output.poisoned_outputs"):
+        judge.verify([b for b in ran if b.arm in ARMS])
+
+
+def _serial(judge: Judge, made: Measurement) -> None:
+    """One call at a time: its content is revealed when the call before it is done, so no call can do another one's work."""
+    mode, made.serial = made.schedule.mode, {arm: [] for arm in ARMS}
+    for number in range(judge.case.measure.serial):
+        empty = judge.run("baseline", 0, 1, mode, "serial", number).elapsed_ns
+        judge.draw(dict.fromkeys(ARMS, 1))
+        ran = [judge.run(arm, 1, made.schedule.calls.of(arm)[1], mode, "serial", number) for arm in ARMS]
+        _verify(judge, ran)
+        for batch in ran:
+            made.serial[batch.arm].append(float(batch.elapsed_ns - empty))
+
+
+def _device(judge: Judge, made: Measurement) -> None:
+    """Palindromes of the first set under the profiler."""
+    wanted, calls, judge.process = judge.case.measure, made.schedule.calls, 0
+    if wanted.device_clock not in ("cupti", "kineto"):
+        made.no_device_clock = NO_STAMPS
+        return
+    for number in range(wanted.device_rounds):
+        try:
+            done = _palindrome(judge, calls, "profiled", "device", number)
+        except ArmTimeout as stuck:
+            made.no_device_clock = f"{stuck} launches more than fits behind the gate, so no time stamps were taken"
+            break
+        odd = next((b for b in done if b.device is None or "error" in b.device), None)
+        if odd is not None:
+            made.no_device_clock = f"{odd.arm}: {(odd.device or {}).get('error', 'no time stamps')}"
+            break
+        made.busy.append(_device_round(judge, done, "call_ns"))
+        made.span.append(_device_round(judge, done, "span_ns"))
+        made.kernels = {b.arm: (b.device or {})["kernels"] / b.calls for b in done}
+    if made.no_device_clock:
+        made.busy, made.span = [], []
+
+
+def _device_round(judge: Judge, done: list[Batch], key: str) -> Round:
+    """call_ns is a time a call; a round holds times a batch."""
+    times = {
+        role: tuple(float(b.device[key]) * (b.calls if key == "call_ns" else 1) for b in done if b.arm == role and b.device)
+        for role in judge.cast.roles
+    }
+    return Round(judge.process, 0.0, {}, times)
+
+
+def _gap(judge: Judge, made: Measurement) -> None:
+    """Launches on a stream against the graph, by batches of the same calls; nothing where there is no graph."""
+    if made.schedule.mode != "graph":
+        return
+    few = {arm: min(GAP_CALLS, made.schedule.calls.of(arm)[1]) for arm in ARMS}
+    times: dict[tuple[str, str], list[float]] = {}
     try:
-        empty = judge.run("baseline", 0, 1, gated, number).elapsed_ns
-        for length in (0, 1):
-            calls = {arm: by_arm[arm][length] for arm in ARMS}
-            batches = _batches(judge, calls, window, gated, number, swap=number % 2 == 1)
-            elapsed |= {(b.arm, length): float(judge.time_ns(b)) for b in batches}
-    except ArmTimeout as stuck:
-        raise WorkerFault("candidate", "hung", f"{stuck} no longer fits behind the gate in round {number}") from stuck
-    return Round(float(empty), *(elapsed[arm, length] for arm in ARMS for length in (0, 1)))
+        for number in range(2):
+            for mode in ("gated", "graph"):
+                empty = judge.run("baseline", 0, 1, mode, "gap", number).elapsed_ns
+                judge.draw(few)
+                ran = [judge.run(arm, few[arm], few[arm], mode, "gap", number) for arm in ARMS]
+                _verify(judge, ran)
+                for b in ran:
+                    times.setdefault((b.arm, mode), []).append((b.elapsed_ns - empty) / b.calls)
+    except ArmTimeout:
+        return  # more launches than the queue holds: the gap stays "not measured"
+    made.launch_gap = {arm: median(times[arm, "gated"]) - median(times[arm, "graph"]) for arm in ARMS}

@@ -5,6 +5,8 @@ Nothing is started, no kernel file is imported and torch is not loaded.
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.util
 import itertools
 import os
 from collections.abc import Iterable, Sequence
@@ -214,12 +216,13 @@ class Planner:
             optimized=optimized,
             candidate=self.settings.get("candidate"),
             claim=spec.claim,
+            cache=spec.cache,
             threads=self.settings.get("threads") or max(1, self.world.cores - 1),
             phase=verify.get("phase") or spec.phase,
             require=verify.get("require") or spec.require,
             work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
             work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
-            measure=_measure(self.settings, spec),
+            measure=_measure(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
             protections=self.protections,
         )
@@ -277,16 +280,24 @@ def _work(value: str | float | None, axes: dict[str, int], where: str, device: s
     return result
 
 
-def _measure(settings: dict[str, Any], spec: WorkloadSpec) -> Measure:
+MARGINS = {"kernel": 0.01, "wall": 0.02}
+"""Margin of a workload that names none, by what it claims."""
+
+
+def _measure(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
     values = dict(settings.get("measure", {}))
     calls = values.pop("calls", None)
     if calls is not None and calls[0] >= calls[1]:
         raise ConfigError(f"measure.calls: {calls} must be (short, long), the first below the second.")
-    whole = ("rounds", "min_rounds")
-    numbers: dict[str, Any] = {key: value if key in whole else float(value) for key, value in values.items()}
-    margin = settings.get("margin") or spec.margin or Measure.margin
+    fractions = {f.name for f in dataclasses.fields(Measure) if f.type == "float"}
+    numbers: dict[str, Any] = {key: float(value) if key in fractions else value for key, value in values.items()}
+    margin = settings.get("margin") or spec.margin or MARGINS[spec.claim]
     if numbers.get("min_rounds", 0) > numbers.get("rounds", Measure.rounds):
         numbers["min_rounds"] = numbers.get("rounds", Measure.rounds)
+    if phase == "gate":
+        numbers["control"] = True
+    if numbers.get("device_clock", "auto") == "auto":
+        numbers["device_clock"] = "cupti" if importlib.util.find_spec("cupti") else "off"
     return Measure(**numbers, calls=None if calls is None else (calls[0], calls[1]), margin=float(margin))
 
 

@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from aisp_runner import verdict
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
-from aisp_runner.statistics import Calls, Round, estimate
+from aisp_runner.statistics import Calls, Interval, Round, estimate
 
 FILE = "records.jsonl"
 """Name of the records in a run's folder."""
@@ -168,18 +169,23 @@ def _sample_contradictions(record: dict[str, Any]) -> list[str]:
     for i, s in enumerate(samples):
         if s["issued_ns"] > s["done_ns"]:
             found.append(f"samples[{i}]: done before it was issued")
-        allowed = [*(clock.get("calls") or {}).get(s["arm"], [s["calls"]]), 0]
-        if s["round"] >= 0 and s["calls"] not in allowed:
+        allowed = [*(clock.get("calls") or {}).get(_variant(s["arm"]), [s["calls"]]), 0]
+        if s["purpose"] == "round" and s["calls"] not in allowed:
             found.append(f"samples[{i}]: a batch of {s['calls']} calls of the {s['arm']}, and clock.calls says {allowed[:-1]}")
     if record["status"] != "VALID":
         return found
     if not samples:
         found.append("the status is VALID without a sample")
-    numbers = {s["round"] for s in samples if s["round"] >= 0}
+    numbers = {(s["process"], s["round"]) for s in samples if s["purpose"] == "round"}
     if len(_rounds(record)) != len(numbers):
-        whole = "an empty batch of the baseline, a short and a long one of each arm"
+        whole = "an empty batch of the baseline and two long ones of each arm"
         found.append(f"{len(numbers) - len(_rounds(record))} of {len(numbers)} rounds are incomplete: a round is {whole}")
     return found
+
+
+def _variant(arm: str) -> str:
+    """The control runs the baseline's calls."""
+    return "candidate" if arm == "candidate" else "baseline"
 
 
 def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
@@ -190,10 +196,10 @@ def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
     low, value, high, margin = (speedup[key] for key in ("low", "value", "high", "margin"))
     if not low <= value <= high:
         found.append(f"speedup.value {value:.4g} is outside its own interval [{low:.4g}, {high:.4g}]")
-    inside = low >= 1 - margin - 1e-9 and high <= 1 / (1 - min(margin, 0.99)) + 1e-9
-    agrees = {"FASTER": low > 1, "SLOWER": high < 1, "SAME": inside, "UNDECIDED": True}
-    if not agrees[record["outcome"]]:
-        interval = f"an interval of [{low:.4g}, {high:.4g}] and a margin of {margin:g}"
+    floor = speedup.get("floor") or 0.0
+    concluded = verdict.outcome(Interval(value, low, high, speedup["confidence"]), margin, floor)
+    if record["outcome"] != concluded:
+        interval = f"an interval of [{low:.4g}, {high:.4g}], a margin of {margin:g} and a noise floor of {floor:.2g}"
         found.append(f"the outcome is {record['outcome']} with {interval}")
     return found + _estimate_contradictions(record)
 
@@ -205,20 +211,34 @@ def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
     """
     if record.get("unprotected"):
         return []
-    clock, rounds = record["clock"] or {}, _rounds(record)
+    rounds = _rounds(record)
     if not rounds:
-        return ["there is no round with a short and a long batch of each arm that the speed-up could come from"]
+        return ["there is no round that the speed-up could come from"]
     e = estimate(rounds, _calls(record))
     if e.speedup is None:
         return ["the samples give a time a call that is not positive, so no speed-up"]
-    claims = {f"speedup.{key}": record["speedup"][key] for key in ("value", "low", "high")}
-    claims |= {f"clock.{key}": clock.get(key) for key in ("baseline_us", "candidate_us")}
-    again = (e.speedup.value, e.speedup.low, e.speedup.high, e.baseline_ns / 1000, e.candidate_ns / 1000)
+    again = {
+        "speedup": {**vars(e.speedup), "floor": e.floor, "mde": e.mde, "used": e.used, "processes": len(e.by_process)},
+        "control": vars(e.control) if e.control else {},
+        "clock": {"baseline_us": e.baseline_ns / 1000, "candidate_us": e.candidate_ns / 1000},
+    }
     return [
-        f"{name} is {claim:.6g}, and the samples give {value:.6g}"
-        for (name, claim), value in zip(claims.items(), again, strict=True)
-        if isinstance(claim, int | float) and not math.isclose(claim, value, rel_tol=TOLERANCE)
+        f"{part}.{key} is {_number(claim)}, and the samples give {_number(value)}"
+        for part, values in again.items()
+        for key, value in values.items()
+        if key != "confidence" and not _same(claim := (record[part] or {}).get(key), value)
     ]
+
+
+def _same(claim: Any, value: float | None) -> bool:
+    """Whether a claimed number is the one that was computed again; absolutely within a millionth where it is near 0."""
+    if claim is None or value is None:
+        return claim is value
+    return isinstance(claim, int | float) and math.isclose(claim, value, rel_tol=TOLERANCE, abs_tol=1e-6)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, int | float) else "absent"
 
 
 def _calls(record: dict[str, Any]) -> Calls:
@@ -227,15 +247,21 @@ def _calls(record: dict[str, Any]) -> Calls:
 
 
 def _rounds(record: dict[str, Any]) -> list[Round]:
-    """The complete rounds; warm-up (round -1) is left out."""
+    """The complete rounds; warm-up, dropped rounds and what is not a round are left out."""
     if not (record["clock"] or {}).get("calls"):
         return []
-    rounds: dict[int, dict[tuple[str, int], float]] = {}
-    for s in record["samples"]:
-        if s["round"] >= 0:
-            rounds.setdefault(s["round"], {})[s["arm"], s["calls"]] = float(s["done_ns"] - s["issued_ns"])
     calls = _calls(record)
-    wanted = [("baseline", 0), *(("baseline", n) for n in calls.baseline), *(("candidate", n) for n in calls.candidate)]
-    return [
-        Round(*(times[key] for key in wanted)) for _, times in sorted(rounds.items()) if all(key in times for key in wanted)
-    ]
+    groups: dict[tuple[int, int], dict[tuple[str, int], list[float]]] = {}
+    for s in record["samples"]:
+        if s["purpose"] == "round":
+            group = groups.setdefault((s["round"], s["process"]), {})
+            group.setdefault((s["arm"], s["calls"]), []).append(float(s["done_ns"] - s["issued_ns"]))
+    rounds = []
+    for (_, process), times in sorted(groups.items()):
+        arms = {arm for arm, _ in times}
+        long = {arm: tuple(times.get((arm, calls.of(arm)[1]), ())) for arm in arms}
+        short = {arm: times[arm, calls.of(arm)[0]][0] for arm in arms if (arm, calls.of(arm)[0]) in times}
+        whole = ("baseline", 0) in times and {"baseline", "candidate"} <= arms and all(len(ns) == 2 for ns in long.values())
+        if whole:
+            rounds.append(Round(process, times["baseline", 0][0], short, long))
+    return rounds

@@ -26,8 +26,8 @@ STYLES = {
     "VALID": "green", "INVALID": "bold red", "INCONCLUSIVE": "yellow", "ERROR": "bold magenta",
     "FASTER": "bold green", "SAME": "cyan", "SLOWER": "red", "UNDECIDED": "yellow",
 }  # fmt: skip
-HEADINGS = ("workload", "variant", "case", "speed-up", "baseline us", "optimized us", "outcome", "status", "reason")
-NUMBERS = (3, 4, 5)
+HEADINGS = ("workload", "variant", "case", "speed-up", "MDE", "baseline us", "optimized us", "outcome", "status", "reason")
+NUMBERS = (3, 4, 5, 6)
 """Columns of numbers, to the right."""
 UNPROTECTED = "UNPROTECTED: protections were switched off. These numbers are no evidence of anything."
 LOG_WIDTH = 140
@@ -145,7 +145,7 @@ def table_lines(rows: Sequence[tuple[str, ...]], width: int) -> list[list[tuple[
 
 def _choices(filled: list[int]) -> list[list[int]]:
     """Columns to show, from everything to the least."""
-    without = [(), (0,), (0, 8), (0, 4, 5, 8)]
+    without = [(), (0,), (0, 9), (0, 4, 9), (0, 4, 5, 6, 9)]
     return [[i for i in filled if i not in left_out] for left_out in without]
 
 
@@ -159,7 +159,7 @@ def row(record: dict[str, Any]) -> tuple[str, ...]:
     more = f" +{len(record['reasons']) - 1}" if len(record["reasons"]) > 1 else ""
     name = record["candidate"] or record["variant"]
     outcome = "" if record["quarantined"] else record["outcome"] or ""
-    measured = (speedup_text(record), *numbers, outcome)
+    measured = (speedup_text(record), detectable_text(record), *numbers, outcome)
     cells = (record["workload"], name, case_text(record), *measured, record["status"], reason + more)
     return tuple(clean(cell) for cell in cells)
 
@@ -176,6 +176,14 @@ def speedup_text(record: dict[str, Any]) -> str:
     s = record["speedup"]
     digits = 2 if s["high"] - s["low"] >= 0.02 else 3 if s["high"] - s["low"] >= 0.002 else 4
     return f"{s['value']:.{digits}f}x [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
+
+
+def detectable_text(record: dict[str, Any]) -> str:
+    """The minimum detectable effect, such as 0.4 %; "1 set" where one set of processes cannot tell it; or nothing."""
+    if not has_numbers(record):
+        return ""
+    mde = record["speedup"]["mde"]
+    return "1 set" if mde is None else f"{mde * 100:.1f} %" if mde >= 0.001 else f"{mde * 100:.2f} %"
 
 
 def case_text(record: dict[str, Any]) -> str:

@@ -71,6 +71,7 @@ class WorkloadSpec:
     work_bytes: str | float | None = None
     work_flops: str | float | None = None
     claim: str = "kernel"
+    cache: str = "cold"
     margin: float | None = None
     phase: str = "detect"
     require: str = "valid"
@@ -165,6 +166,7 @@ def _build(name: str, data: Mapping[str, Any], origin: str, source: Path) -> Wor
         work_bytes=work.get("bytes"),
         work_flops=work.get("flops"),
         claim=data.get("claim", "kernel"),
+        cache=data.get("cache", "cold"),
         margin=data.get("margin"),
         phase=verify.get("phase", "detect"),
         require=verify.get("require", "valid"),
@@ -229,6 +231,8 @@ def _declared_problems(data: Mapping[str, Any]) -> list[str]:
         found.append(f"optimized: '{baseline}' is the baseline. Compare it with something else.")
     for name, value in data["inputs"].items():
         found += _range_problems(f"inputs.{name}", value)
+    if "margin" in data and "margin_because" not in data:
+        found.append("margin: without a reason. Add margin_because: why a difference of that size means nothing here.")
     return found + _held_out_problems(data) + _environment_problems(data)
 
 

@@ -40,6 +40,24 @@ def refuse_inspection() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MMAP_BYTES, _TRIM_BYTES = 32 << 20, (1 << 31) - 1
+"""The most that glibc takes: a larger block is mapped and unmapped each time."""
+
+
+def keep_freed_memory() -> None:
+    """glibc's malloc keeps what is freed, in this process and in those forked from it, instead of giving it back and faulting
+    the pages in again.
+
+    When it gives memory back depends on what a process has freed before: the same 2 MB temporaries took a function from 670
+    to 2,000 us a call in some processes and not in others (docs/decisions/0013). Another C library is left as it is.
+    """
+    mallopt = getattr(_libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+
+
 def cpu_ns(pid: int) -> int:
     """CPU time that all threads of process `pid` have used, ns. Raises ProcessLookupError when it has ended.
 
@@ -79,3 +97,59 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "X"
+
+
+def pin(pid: int, cores: set[int]) -> None:
+    """Keeps every thread of a process on these cores, and what it starts from then on. Threads that end meanwhile are left out.
+
+    Raises ProcessLookupError when the process has ended, and OSError when it may use none of the cores.
+    """
+    pinned: set[int] = set()
+    while threads := _threads(pid) - pinned:  # a thread that was started meanwhile may have inherited the old cores
+        for thread in threads:
+            try:
+                os.sched_setaffinity(thread, cores)
+            except ProcessLookupError:
+                continue
+            except OSError as error:
+                raise OSError(error.errno, f"pin({pid}, {sorted(cores)}): {error.strerror}") from None
+        pinned |= threads
+
+
+def _threads(pid: int) -> set[int]:
+    try:
+        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
+    except FileNotFoundError:
+        raise ProcessLookupError(f"process {pid} has ended") from None
+
+
+def spare_cores(threads: int, root: Path = Path("/")) -> tuple[set[int], set[int]]:
+    """(cores of the judge, cores of a worker of so many threads), of those that this process may use: ask before pinning it.
+
+    With at least threads + 1 of them the worker gets `threads` that nobody else of this run uses: one of each physical core
+    before a second of any, and core 0 last, since interrupts go there by default. The judge gets the others, but not the
+    siblings of the worker's as long as there are more. With fewer cores both get all of them.
+    """
+    usable = os.sched_getaffinity(0)
+    if threads < 1 or len(usable) < threads + 1:
+        return set(usable), set(usable)
+    siblings = {core: _siblings(core, root) & usable for core in usable}
+    rank = {core: sorted(siblings[core], key=lambda sibling: (sibling == 0, sibling)).index(core) for core in usable}
+    order = sorted(usable, key=lambda core: (core == 0, rank[core], 0 in siblings[core], core))
+    worker = set(order[:threads])
+    rest = usable - worker
+    apart = {core for core in rest if not siblings[core] & worker}
+    return apart or rest, worker
+
+
+def _siblings(core: int, root: Path) -> set[int]:
+    """The hardware threads of this core's physical core, itself among them; itself alone where /sys does not tell."""
+    try:
+        text = (root / f"sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list").read_text()
+    except OSError:
+        return {core}
+    found = {core}
+    for part in text.strip().split(","):  # "0,64" or "0-1"
+        first, _, last = part.partition("-")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found

@@ -13,14 +13,14 @@ from aisp_runner.case import Case, to_json
 from aisp_runner.errors import AispError, BuildError, ConfigError, DeviceError, WorkerFault
 from aisp_runner.protect import registry
 from aisp_runner.protect.base import ERROR, FAIL, merge
-from aisp_runner.statistics import Estimate, Round, estimate
+from aisp_runner.statistics import Estimate, Interval, estimate, median
 
 if TYPE_CHECKING:
     from aisp_runner.execute import Bench
-    from aisp_runner.judge import Judge
-    from aisp_runner.measure import Schedule
+    from aisp_runner.judge import Batch, Judge
+    from aisp_runner.measure import Measurement
 
-FORMAT = 1
+FORMAT = 2
 """Version of a record's layout."""
 
 
@@ -34,8 +34,7 @@ class Trial:
         self.stages_s: dict[str, float] = {}
         self.fault: AispError | None = None
         self.judge: Judge | None = None
-        self.schedule: Schedule | None = None
-        self.rounds: list[Round] = []
+        self.measured: Measurement | None = None
 
     def refused(self) -> bool:
         """Whether a protection has already refused the case, or broken down."""
@@ -66,8 +65,8 @@ class Trial:
         """The record, as schemas/record.schema.json describes it."""
         case, evidence = self.case, merge(self.shields.evidence)
         sealed = self.shields.on("timing.wall_clock_bound")
-        timed = self.schedule is not None and bool(self.rounds) and self.fault is None
-        times = estimate(self.rounds, self.schedule.calls, sealed) if self.schedule and timed else None
+        made = self.measured if self.measured is not None and self.measured.rounds and self.fault is None else None
+        times = estimate(made.rounds, made.schedule.calls, sealed) if made else None
         judged = verdict.decide(evidence, self.fault, case.phase, times)
         valid = judged.status == "VALID"
         self.stages_s["total"] = (time.perf_counter_ns() - self.start_ns) / 1e9
@@ -80,12 +79,15 @@ class Trial:
             "baseline": case.baseline.name,
             "case": {"axes": dict(case.axes), "device": case.device, "held_out": case.held_out},
             "status": judged.status,
-            "outcome": verdict.outcome(times.speedup if times else None, case.measure.margin) if valid else None,
+            "outcome": verdict.outcome(times.speedup, case.measure.margin, times.floor) if valid and times else None,
             "reasons": list(judged.reasons),
             "message": judged.message,
             "speedup": self._speedup(times) if valid and times else None,
-            "clock": self._clock(times) if times else None,
-            "roofline": self._roofline(times) if valid and times else None,
+            "control": _interval(times.control) if valid and times else None,
+            "clock": self._clock(made, times) if made and times else None,
+            "device_clock": _device_clock(made, case.measure.device_clock) if made else None,
+            "roofline": self._roofline(times, bench) if valid and times else None,
+            "state": self.judge.state_summary() if self.judge else None,
             "samples": self._samples(),
             "evidence": [to_json(e) for e in evidence],
             "errors": self._errors(),
@@ -106,51 +108,81 @@ class Trial:
     def _variants(self) -> tuple[Any, ...]:
         return self.case.reference, self.case.baseline, self.case.optimized
 
-    def _speedup(self, times: Estimate) -> dict[str, float] | None:
+    def _speedup(self, times: Estimate) -> dict[str, Any] | None:
         if times.speedup is None:
             return None
-        return {**vars(times.speedup), "margin": self.case.measure.margin}
+        told = {"margin": self.case.measure.margin, "mde": times.mde, "floor": times.floor, "used": times.used}
+        return vars(times.speedup) | told | {"processes": len(times.by_process)}
 
-    def _clock(self, times: Estimate) -> dict[str, Any]:
-        assert self.schedule is not None
-        gated, cuda = self.schedule.gated, self.case.device == "cuda"
+    def _clock(self, made: Measurement, times: Estimate) -> dict[str, Any]:
+        """How time was taken. Numbers that end in _us are microseconds."""
+        schedule = made.schedule
         return {
-            "mode": "gated" if gated else "wall" if cuda else "shared_memory",
+            "mode": schedule.mode if self.case.device == "cuda" else "shared_memory",
             "claim": self.case.claim,
-            "why_not_gated": self.schedule.reason,
-            "calls": to_json(self.schedule.calls),
-            "rounds": len(self.rounds),
+            "why_not_gated": schedule.reason,
+            "calls": to_json(schedule.calls),
+            "processes": len(times.by_process),
+            "rounds": len(made.rounds),
+            "dropped": made.dropped,
             "baseline_us": times.baseline_ns / 1e3,
             "candidate_us": times.candidate_ns / 1e3,
+            "control_us": times.arms_ns["control"] / 1e3 if "control" in times.arms_ns else None,
             "naive_speedup": times.naive,
             "handshake_us": times.handshake_ns / 1e3,
+            "launch_gap_us": {arm: ns / 1e3 for arm, ns in made.launch_gap.items()} or None,
+            "serial_us": {arm: median(ns) / 1e3 for arm, ns in made.serial.items() if ns} or None,
+            "residual_gain": self._residual_gain(),
+            "warm_up": {"batches": schedule.warm_up_batches, "steady": schedule.steady},
         }
 
-    def _roofline(self, times: Estimate) -> dict[str, float] | None:
-        """Rates that the candidate reached on the workload's own count of work, a second; a share of the machine's peak is
-        not measured yet.
+    def _residual_gain(self) -> dict[str, float] | None:
+        """What part of a long batch a candidate inside the threat model could still hide (docs/sealed-clock.md): work on
+        revealed content before the gate opens, and work between DONE and the snapshot. At most 1: all of it.
+        """
+        batches = [b for b in self._batches() if b.timed and b.arm == "candidate" and b.calls and b.elapsed_ns > 0]
+        if not batches:
+            return None
+        longest = max(b.calls for b in batches)
+        long = [b for b in batches if b.calls == longest]
+        frozen = self.case.device == "cpu"  # a worker on a CPU is stopped from the reveal to the gate, and again at DONE
+        head = 0.0 if frozen else min(1.0, median([(b.issued_ns - b.revealed_ns) / b.elapsed_ns for b in long]))
+        tail = 0.0 if frozen else min(1.0, median([(b.snapped_ns - b.done_ns) / b.elapsed_ns for b in long]))
+        return {"head_start": head, "early_done": tail, "total": min(1.0, head + tail)}
+
+    def _roofline(self, times: Estimate, bench: Bench) -> dict[str, Any] | None:
+        """Rates that the candidate reached on the workload's own count of work, a second, and their share of what `aisp peak`
+        measured on this machine, where it has.
         """
         seconds = times.candidate_ns / 1e9
         if seconds <= 0:
             return None
         rates = {"bytes_per_s": self.case.work_bytes, "flops_per_s": self.case.work_flops}
-        return {name: work / seconds for name, work in rates.items() if work} or None
+        found: dict[str, Any] = {name: work / seconds for name, work in rates.items() if work}
+        return (found | bench.pool.share(self.case, seconds)) if found else None
+
+    def _batches(self) -> list[Batch]:
+        return self.judge.batches if self.judge else []
 
     def _samples(self) -> list[dict[str, Any]]:
-        batches = self.judge.batches if self.judge else []
         return [
             {
+                "purpose": b.purpose,
+                "process": b.process,
                 "round": b.round,
                 "arm": b.arm,
                 "calls": b.calls,
-                "gated": b.gated,
+                "mode": b.mode,
                 "seed": b.seed,
+                "revealed_ns": b.revealed_ns - self.start_ns,
                 "issued_ns": b.issued_ns - self.start_ns,
                 "done_ns": b.done_ns - self.start_ns,
                 "drained_ns": b.done_ns - self.start_ns + b.drain_ns,
                 "reported_ns": b.reported_ns,
+                "device": b.device,
+                "clock_mhz": b.clock_mhz,
             }
-            for b in batches
+            for b in self._batches()
         ]
 
     def _errors(self) -> dict[str, Any]:
@@ -158,7 +190,7 @@ class Trial:
         if self.judge is None or not self.judge.comparisons:
             return {}
         mine = [c for c in self.judge.comparisons if c.arm == "candidate"]
-        total = sum(b.calls for b in self.judge.batches if b.arm == "candidate")
+        total = sum(b.calls for b in self._batches() if b.arm == "candidate")
         return {
             t.name: {
                 "max_abs": max(c.max_abs for c in mine if c.output == t.name),
@@ -169,3 +201,22 @@ class Trial:
             for t in self.case.outputs
             if any(c.output == t.name for c in mine)
         }
+
+
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    return vars(interval) if interval else None
+
+
+def _device_clock(made: Measurement, kind: str) -> dict[str, Any] | None:
+    """What the device's own time stamps said; None where there is nothing that could take any."""
+    if not made.busy:
+        return {"kind": kind, "missing": made.no_device_clock} if made.no_device_clock else None
+    busy, span = (estimate(rounds, made.schedule.calls) for rounds in (made.busy, made.span))
+    return {
+        "kind": kind,
+        "kernels": made.kernels,
+        "busy_us": {arm: ns / 1e3 for arm, ns in busy.arms_ns.items()},
+        "span_us": {arm: ns / 1e3 for arm, ns in span.arms_ns.items()},
+        "busy_speedup": _interval(busy.speedup),
+        "span_speedup": _interval(span.speedup),
+    }

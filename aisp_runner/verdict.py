@@ -25,6 +25,8 @@ TELLING = (
     "memory.late_writes",
     "timing.drain_bound",
     "timing.wall_clock_bound",
+    "timing.clock_agreement",
+    "timing.roofline_floor",
     "output.fresh_inputs",
     "output.output_signature",
     "output.poisoned_outputs",
@@ -79,15 +81,21 @@ def _by_reason(evidence: Sequence[Evidence], status: str) -> dict[str, Evidence]
     return reasons
 
 
-def outcome(speedup: Interval | None, margin: float) -> str:
-    """FASTER, SLOWER or SAME where the whole interval says so against 1 +- margin; UNDECIDED otherwise."""
+def outcome(speedup: Interval | None, margin: float, floor: float = 0.0) -> str:
+    """FASTER, SLOWER or SAME where the whole interval says so against 1 +- margin; UNDECIDED otherwise.
+
+    floor: the noise floor that the A/A control found, as a fraction. Where it is over half the margin, twice the floor takes
+    the margin's place: a difference that the machine shows between two equal arms decides nothing, and SAME cannot be told.
+    """
     if speedup is None:
         return "UNDECIDED"
-    if speedup.low > 1 + margin:
+    noisy = floor > margin / 2
+    wide = 2 * floor if noisy else margin
+    if speedup.low > 1 + wide:
         return "FASTER"
-    if speedup.high < 1 - margin:
+    if speedup.high < 1 - wide:
         return "SLOWER"
-    if speedup.low >= 1 - margin and speedup.high <= 1 + margin:
+    if not noisy and speedup.low >= 1 - margin and speedup.high <= 1 + margin:
         return "SAME"
     return "UNDECIDED"
 

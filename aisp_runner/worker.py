@@ -32,14 +32,16 @@ MESSAGE_CHARS = 2000
 def main(end: socket.socket) -> int:
     """Serves one job until the judge closes the channel. Gives the process's exit status."""
     channel = Channel(end, JUDGE_WORDS, takes_fds=True)
+    worker: Worker | None = None
     try:
-        job, fds = channel.receive(60.0)
-        torch.set_num_threads(job["threads"])
-        worker = (Oracle if job["role"] == "oracle" else Worker)(channel, job, fds)
-        worker.load()
-        channel.send("ready", sequence=0)
         while True:
-            worker.batch(channel.receive(None)[0])
+            message, fds = channel.receive(None if worker else 60.0)
+            if message["kind"] == "job":
+                torch.set_num_threads(message["threads"])
+                worker = (Oracle if message["role"] == "oracle" else Worker)(channel, message, fds, worker)
+                channel.send("ready", sequence=0)
+            elif worker is not None:
+                worker.batch(message)
     except ChannelClosed:
         return 0
     except BaseException as error:
@@ -73,26 +75,40 @@ def load_function(path: str, name: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
+Slots = Sequence[tuple[list[torch.Tensor], list[torch.Tensor]]]
+"""Inputs and outputs of each call."""
+
+
+Form = tuple[int, torch.dtype, torch.Size]
+"""Address, dtype and shape of an output."""
+
+
 class Worker:
     """Runs a variant over slots."""
 
-    def __init__(self, channel: Channel, job: dict[str, Any], fds: list[int]) -> None:
+    def __init__(self, channel: Channel, job: dict[str, Any], fds: list[int], before: Worker | None = None) -> None:
+        """before: this process's worker of the case before, whose device and function are used again."""
         self.channel = channel
         self.job = job
-        self.site: Worksite = attach(job["device"], fds[0])
-        memory = self.site.map(job["memory"], fds[1] if len(fds) > 1 else None)
-        self.views = Layout.from_json(job["layout"]).views(memory)
+        self.site: Worksite = before.leave() if before else attach(job["device"], fds.pop(0))
+        self.memory = self.site.map(job["memory"], fds[0] if fds else None)
+        self.views = Layout.from_json(job["layout"]).views(self.memory)
         self.shields = worker_shields(job["protections"])
         self.finish: Callable[[], None] = self._late_bound_synchronize
         self.shields.run("boot", self)
         self.signature: set[str] = set()
         self.arguments: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-
-    def load(self) -> None:
-        """Imports the candidate's file."""
-        self.function = load_function(self.job["source"], self.job["function"])
+        self.wanted: dict[int, list[Form]] = {}
+        self.function: Callable[..., Any] = before.function if before else load_function(job["source"], job["function"])
         gc.collect()
         gc.freeze()  # torch's 190,000 objects are not walked again: a collection took 68 ms on a CPU, and 4 us after this
+
+    def leave(self) -> Worksite:
+        """Lets go of the judge's memory; gives the device for the next case."""
+        self.views, self.arguments = {}, {}
+        self.site.unmap(self.memory)
+        del self.memory  # this object lives on, in a cycle with its own methods that is no longer collected
+        return self.site
 
     def slot(self, index: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Inputs and outputs of a slot; the same objects every time."""
@@ -102,39 +118,71 @@ class Worker:
                 for kind in ("inputs", "outputs")
             )
             self.arguments[index] = inputs, outputs
+            self.wanted[index] = [(t.data_ptr(), t.dtype, t.shape) for t in outputs]
         return self.arguments[index]
 
     def batch(self, message: dict[str, Any]) -> None:
-        """Runs the calls of one batch, behind the gate or after it, and answers `done`."""
-        sequence, gated = message["sequence"], message["gated"]
-        slots = [self.slot(i) for i in message["order"]]
-        call = self.call_returning if self.job["returns"] else self.call_writing
+        """Runs the calls of one batch as `mode` says, and answers `done`."""
+        sequence, order = message["sequence"], message["order"]
+        slots = [self.slot(i) for i in order]
         gc.collect()  # before the batch, not after it: a worker that has said DONE is expected to be idle
         gc.disable()
-        if gated:
-            self.site.arm_gate(sequence)
-            self.site.touch()
-            for inputs, outputs in slots:
-                call(inputs, outputs)
-            self.site.enqueue_done(sequence)
-            self.channel.send("ready", sequence=sequence)
-            start = time.perf_counter_ns()
-            self.finish()
-        else:
-            self.channel.send("ready", sequence=sequence)
-            self.site.wait_gate(sequence)
-            start = time.perf_counter_ns()
-            self.site.touch()
-            for inputs, outputs in slots:
-                call(inputs, outputs)
-            self.finish()
-            self.site.signal_done(sequence)
-        reported = time.perf_counter_ns() - start
+        how = {"wall": self._released, "gated": self._gated, "graph": self._captured, "profiled": self._profiled}
+        reported = how[message["mode"]](sequence, slots)
         gc.enable()
-        for index, (_, outputs) in zip(message["order"], slots, strict=True):
+        if reported is None:
+            return
+        for index, (_, outputs) in zip(order, slots, strict=True):
             self._census(index, outputs)
         findings = [[e.protection, e.status, e.observed, e.limit] for e in self.shields.run("after_batch", self)]
-        self.channel.send("done", sequence=sequence, reported_ns=reported, evidence=findings)
+        self.channel.send("done", sequence=sequence, evidence=findings, **reported)
+
+    def _calls(self, slots: Slots) -> None:
+        call = self.call_returning if self.job["returns"] else self.call_writing
+        self.site.touch()
+        for inputs, outputs in slots:
+            call(inputs, outputs)
+
+    def _released(self, sequence: int, slots: Slots) -> dict[str, Any]:
+        """Starts when the judge says so; host dispatch is inside the time."""
+        self.channel.send("ready", sequence=sequence)
+        self.site.wait_gate(sequence)
+        start = time.perf_counter_ns()
+        self._calls(slots)
+        self.finish()
+        self.site.signal_done(sequence)
+        return {"reported_ns": time.perf_counter_ns() - start}
+
+    def _gated(self, sequence: int, slots: Slots) -> dict[str, Any]:
+        """All calls wait on the device, behind the gate."""
+        self.site.arm_gate(sequence)
+        self._calls(slots)
+        self.site.enqueue_done(sequence)
+        self.channel.send("ready", sequence=sequence)
+        start = time.perf_counter_ns()
+        self.finish()
+        return {"reported_ns": time.perf_counter_ns() - start}
+
+    def _captured(self, sequence: int, slots: Slots) -> dict[str, Any] | None:
+        """As `_gated`, with the calls captured into one graph: no launch gap lies between them."""
+        try:
+            graph = self.site.capture(lambda: self._calls(slots))
+        except RuntimeError as refused:
+            self.channel.send("ready", sequence=sequence, refused=f"{type(refused).__name__}: {refused}"[:MESSAGE_CHARS])
+            return None
+        self.site.arm_gate(sequence)
+        graph.replay()
+        self.site.enqueue_done(sequence)
+        self.channel.send("ready", sequence=sequence)
+        start = time.perf_counter_ns()
+        self.finish()
+        return {"reported_ns": time.perf_counter_ns() - start}
+
+    def _profiled(self, sequence: int, slots: Slots) -> dict[str, Any]:
+        """As `_gated`, with the device's own time stamps of every kernel."""
+        with self.site.profiled(self.job["stamps"]) as stamps:
+            reported = self._gated(sequence, slots)
+        return reported | {"device": stamps.summary(len(slots))}
 
     def call_writing(self, inputs: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
         self.function(*inputs, *outputs)
@@ -152,10 +200,9 @@ class Worker:
 
     def _census(self, index: int, outputs: list[torch.Tensor]) -> None:
         """Notes an output whose tensor no longer is the judge's memory: resized, rebound or retyped."""
-        for name, held in zip(self.job["outputs"], outputs, strict=True):
-            wanted = self.views[name][index]
-            if held.data_ptr() != wanted.data_ptr() or held.dtype != wanted.dtype or held.shape != wanted.shape:
-                self.signature.add(f"{name} became {_form(held)} instead of {_form(wanted)}")
+        for name, held, wanted in zip(self.job["outputs"], outputs, self.wanted[index], strict=True):
+            if (held.data_ptr(), held.dtype, held.shape) != wanted:
+                self.signature.add(f"{name} became {_form(held)} instead of {_form(self.views[name][index])}")
 
     def _late_bound_synchronize(self) -> None:
         """How a harness without `timing.trusted_sync` waits: by whatever torch.cuda.synchronize is by now."""

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
 
 from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
-from aisp_runner.execute import Bench, Pool, run_case
+from aisp_runner.crew import Crew
+from aisp_runner.device import open_device
+from aisp_runner.execute import Bench, run_case
 from aisp_runner.forkserver import ForkServer
+from aisp_runner.judge import Judge
 from aisp_runner.plan_file import save_plan
+from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
+from aisp_runner.protect.registry import Shields
 from aisp_runner.report import Console
 from aisp_runner.sources import describe
 
@@ -34,8 +40,8 @@ def candidate(a, b, c):
     torch.add(a, b, out=c)
 """
 
-QUICK = Measure(rounds=2, min_rounds=2, half_width=10.0, calls=(4, 32), margin=0.02)
-"""Two rounds: enough for everything but the speed-up itself."""
+QUICK = Measure(processes=1, control=False, rounds=2, min_rounds=2, half_width=10.0, calls=(4, 32), verify_seconds=0.002)
+"""Two rounds of one set of processes: enough for everything but the speed-up itself."""
 
 LIMITS = Limits(start_seconds=20.0, batch_seconds=5.0, memory_gib=2.0, output_mib=1.0)
 
@@ -71,6 +77,29 @@ def case(folder: Path, code: str = HONEST, *, returns: bool = False, n: int = 16
     return Case(**(fields | changes))
 
 
+def opened(
+    server: ForkServer,
+    folder: Path,
+    code: str = HONEST,
+    *,
+    kind: type[Judge] = Judge,
+    state: Any = None,
+    crew: Crew | None = None,
+    **changes: Any,
+) -> Judge:
+    """A judge whose oracle, baseline and candidate are ready. changes: fields of the Case."""
+    given = case(folder, code, **changes)
+    staging = Path(tempfile.mkdtemp(prefix="staging-", dir=folder))
+    judge = kind(given, open_device("cpu"), server, Shields(given.protections), staging, state, crew)
+    try:
+        judge.start_oracle()
+        judge.start_candidate()
+    except BaseException as error:
+        judge.__exit__(type(error))
+        raise
+    return judge
+
+
 def bench_of(plan: Plan, run_dir: Path, server: ForkServer | None = None) -> Bench:
     """A run of this plan, with plan.json on the disk."""
     save_plan(plan, run_dir / "plan.json")
@@ -81,8 +110,21 @@ def bench_of(plan: Plan, run_dir: Path, server: ForkServer | None = None) -> Ben
 
 
 def tried(given: Case, server: ForkServer, run_dir: Path) -> dict[str, Any]:
-    """The record of one case."""
-    return run_case(given, bench_of(Plan((given,)), run_dir, server))
+    """The record of one case, whose trusted processes are ended afterwards."""
+    return tried_on(bench_of(Plan((given,)), run_dir, server), given)
+
+
+def tried_on(bench: Bench, given: Case) -> dict[str, Any]:
+    """The same on a bench that is there already. The server goes on: it belongs to all tests."""
+    try:
+        return run_case(given, bench)
+    finally:
+        for crew in bench.pool.crews.values():
+            crew.dismiss()
+        for state in bench.pool.states.values():
+            state.close()
+        bench.pool.crews.clear()
+        bench.pool.states.clear()
 
 
 UPSET_BY_LOAD = ("timing.resolution", "timing.drain_bound", "timing.wall_clock_bound")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_record import refused_record, valid_record
+from records import refused_record, valid_record
 
 from aisp_runner import aisp, quarantine, record
 from aisp_runner.case import Plan, Skip
@@ -188,7 +188,10 @@ def test_quarantine_is_listed_and_released(capsys: Captured) -> None:
 
 
 MISTAKES: dict[str, tuple[list[str], str]] = {
-    "an unknown command": (["shwo"], "'shwo' is no command. Did you mean 'show'? Commands: list, show, doctor, quarantine."),
+    "an unknown command": (
+        ["shwo"],
+        "'shwo' is no command. Did you mean 'show'? Commands: list, show, doctor, peak, quarantine.",
+    ),
     "an unknown option": (["list", "--jsno"], "unrecognized arguments: --jsno"),
     "an unknown workload": (["list", "ch6"], "'ch6' is no workload, chapter or lab."),
     "no command": ([], "the following arguments are required: COMMAND"),

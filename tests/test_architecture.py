@@ -89,6 +89,15 @@ def workloads(path: str, tree: ast.Module) -> Iterator[str]:
             yield f"{node.lineno}: imports {name}; sources are loaded by path, in the worker"
 
 
+def benchmarks_of_itself(path: str, tree: ast.Module) -> Iterator[str]:
+    """The runner works without the benchmarks of itself."""
+    if path.startswith("aisp_runner/dev/"):
+        return
+    for node, name in imports(tree):
+        if re.match(r"(aisp_runner)?\.dev\b", name):
+            yield f"{node.lineno}: imports {name}; nothing of the runner needs aisp_runner.dev"
+
+
 def loading_by_path(path: str, tree: ast.Module) -> Iterator[str]:
     """Only the worker executes a file it was given."""
     loaders = ("spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module", "SourceFileLoader", "run_path")
@@ -196,6 +205,7 @@ def kernel_imports(path: str, tree: ast.Module) -> Iterator[str]:
 RUNNER_RULES: tuple[Rule, ...] = (
     config_language,
     workloads,
+    benchmarks_of_itself,
     loading_by_path,
     serializers,
     text_as_code,
@@ -212,6 +222,8 @@ EXAMPLES: tuple[tuple[Rule, str, str, str], ...] = (
     (config_language, "aisp_runner/report.py", "def f():\n    import hydra", "hydra = 1"),
     (config_language, "aisp_runner/quarantine.py", "import yaml", "def f():\n    import yaml"),
     (workloads, "aisp_runner/judge.py", "from kernels import vector_add", "kernels = []"),
+    (benchmarks_of_itself, "aisp_runner/cli.py", "from aisp_runner.dev import bench", "from aisp_runner import device"),
+    (benchmarks_of_itself, "aisp_runner/cli.py", "from aisp_runner import dev", "from aisp_runner.device import base"),
     (loading_by_path, "aisp_runner/judge.py", "import importlib.util as u\nu.spec_from_file_location", "import importlib.util"),
     (loading_by_path, "aisp_runner/judge.py", "from importlib.util import spec_from_file_location", "import importlib"),
     (serializers, "aisp_runner/wire.py", "import pickle", "import json"),

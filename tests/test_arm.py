@@ -10,7 +10,7 @@ import pytest
 from bench import HONEST, accepted, case, open_files, tried
 
 from aisp_runner import record
-from aisp_runner.arm import Arm, oracle_tensors
+from aisp_runner.arm import ARM_SECONDS, Arm, ArmTimeout, CannotCapture, oracle_tensors
 from aisp_runner.case import Limits, Plan, Tensor
 from aisp_runner.device import open_device
 from aisp_runner.execute import run_plan
@@ -186,7 +186,73 @@ def test_a_candidate_that_kills_the_fork_server_ends_its_case_and_not_the_run(tm
         ended = str(gone)
     open_files()  # collects the sockets that were left, while their warning is off
     assert not ended
-    assert [r["status"] for r in record.read(tmp_path / "run" / record.FILE)] == ["ERROR", "VALID"]
+    first, second = record.read(tmp_path / "run" / record.FILE)
+    assert (first["status"], first["reasons"]) == ("ERROR", ["worker.died"])
+    assert accepted(second), second["message"]
+
+
+class Scripted:
+    """A channel that is read: messages, or what is raised instead. What is sent and received is noted."""
+
+    def __init__(self, *script: dict[str, Any] | Exception) -> None:
+        self.script = list(script)
+        self.log: list[Any] = []
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self.log.append((kind, fields))
+
+    def receive(self, seconds: float) -> tuple[dict[str, Any], list[int]]:
+        self.log.append(seconds)
+        said = self.script.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        return said, []
+
+
+READY, DONE = {"kind": "ready", "sequence": 7}, {"kind": "done", "sequence": 7, "reported_ns": 1}
+
+
+def made_ready(folder: Path, mode: str, *script: dict[str, Any] | Exception) -> tuple[Scripted, list[int], Exception | None]:
+    """What an arm does with these answers: its channel, the gates it opened, and how it ended."""
+    given = case(folder)
+    arm = Arm("candidate", given.optimized, given, open_device("cpu"), 3)
+    arm.channel, gates = Scripted(*script), []
+    arm.signals.open_gate = gates.append  # type: ignore[method-assign]
+    ended = None
+    try:
+        arm.arm(7, (0, 2), mode)
+    except (ArmTimeout, CannotCapture) as raised:
+        ended = raised
+    finally:
+        arm.stop()
+    assert arm.channel.log[0] == ("batch", {"sequence": 7, "order": [0, 2], "mode": mode})
+    return arm.channel, gates, ended
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds"), [("wall", 5.0), ("graph", ARM_SECONDS), ("gated", ARM_SECONDS), ("profiled", 5.0)]
+)
+def test_a_batch_that_is_ready_in_time_waits_for_its_gate(tmp_path: Path, mode: str, seconds: float) -> None:
+    channel, gates, ended = made_ready(tmp_path, mode, READY)
+    assert channel.log[1:] == [seconds] and gates == [] and ended is None
+
+
+def test_calls_that_wait_for_the_device_are_let_go_and_named(tmp_path: Path) -> None:
+    channel, gates, ended = made_ready(tmp_path, "gated", TimeoutError(), READY, DONE)
+    assert gates == [7] and isinstance(ended, ArmTimeout) and str(ended) == "candidate candidate"
+    assert channel.script == [], "its report was read, so that the next batch finds an empty channel"
+
+
+def test_calls_that_cannot_be_captured_are_named_with_the_reason(tmp_path: Path) -> None:
+    refusal = READY | {"refused": "RuntimeError: " + "x" * 1000}
+    _, gates, ended = made_ready(tmp_path, "graph", refusal)
+    assert gates == [] and isinstance(ended, CannotCapture)
+    assert str(ended).startswith("candidate candidate: RuntimeError: xxx") and len(str(ended)) < 250
+
+
+def test_a_refusal_that_comes_late_is_followed_by_no_report(tmp_path: Path) -> None:
+    channel, gates, ended = made_ready(tmp_path, "graph", TimeoutError(), READY | {"refused": "RuntimeError: no"})
+    assert gates == [7] and isinstance(ended, ArmTimeout) and channel.script == []
 
 
 def test_the_oracle_answers_in_float64_and_in_the_declared_integers(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from aisp_runner import __version__
 from aisp_runner.case import Plan, Skip
-from aisp_runner.cli import run, run_folder
+from aisp_runner.cli import likely_device, run, run_folder
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError
 from aisp_runner.plan_file import load_plan
+from aisp_runner.pool import Pool
 
 KERNEL = "def reference(a): ...\ndef loop(a, c): ...\ndef fast(a, c): ...\n"
 
@@ -31,6 +32,14 @@ outputs:
 axes:
   cpu: {n: [4]}
 """
+
+
+@pytest.fixture(autouse=True)
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The devices whose fork servers were started ahead; none of them is, since nothing is run here."""
+    started: list[str] = []
+    monkeypatch.setattr(Pool, "start_server", lambda pool, device: started.append(device))
+    return started
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +93,63 @@ def test_mode_plan_writes_the_plan_and_lists_its_cases(capsys: pytest.CaptureFix
     assert sorted(path.name for path in (here / "out").iterdir()) == ["plan.json"]
 
 
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        ("", False),
+        ("environment.lock_clocks=true", True),
+        ("environment=bare_metal", False),
+        ("environment=bare_metal environment.lock_clocks=true", True),
+    ],
+)
+def test_clocks_are_locked_only_where_it_is_asked_for(argv: str, wanted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aisp_runner import execute
+
+    asked = []
+
+    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool) -> int:
+        asked.append(lock_clocks)
+        return 0
+
+    monkeypatch.setattr(execute, "run_plan", run_plan)
+    assert run(["--config-dir", "mine", "+workload=cli_mine", *argv.split()]) == 0
+    assert asked == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("argv", "device"),
+    [
+        ("+workload=cli_mine device=cpu", "cpu"),
+        ("+chapter=cli1 device=cpu measure=quick", "cpu"),
+        ("+chapter=cli1 device=cpu -m", "cpu"),
+        ("+workload=cli_mine device=cpu mode=plan", None),
+        ("+workload=cli_mine device=cpu --cfg job", None),
+        ("device=cpu", None),
+    ],
+)
+def test_the_fork_server_starts_ahead_of_a_run_and_of_nothing_else(
+    argv: str, device: str | None, servers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aisp_runner import execute
+
+    pools = []
+
+    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool) -> int:
+        pools.append(pool)
+        return 0
+
+    monkeypatch.setattr(execute, "run_plan", run_plan)
+    run(["--config-dir", "mine", *argv.split()])
+    assert servers == ([device] if device else [])
+    assert [isinstance(pool, Pool) for pool in pools] == ([True] if device else [])
+
+
+@pytest.mark.parametrize(("there", "argv", "device"), [(True, "", "cuda"), (True, "device=cpu", "cpu"), (False, "", "cpu")])
+def test_the_device_is_guessed_from_what_is_there(there: bool, argv: str, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda path: there if str(path) == "/dev/nvidiactl" else os.path.exists(path))
+    assert likely_device(["+workload=x", *argv.split()]) == device
+
+
 def test_run_folder_is_named_by_time_and_plan(here: Path) -> None:
     plan = Plan((), (Skip("x", "y", "cpu", "z"),))
     folder = run_folder(None, plan)
@@ -129,6 +195,15 @@ def test_run_folder_of_another_run_is_refused(here: Path) -> None:
         ("+workload=cli_mine margin", "'margin' cannot be read: "),
         ("+workload=cli_mine measure=quick,standard", "measure=quick,standard: one value is wanted. Write measure="),
         ("+chapter=cli1 workload.margin=0.1", "workload.margin=0.1: this changes one workload, chosen by +workload=NAME."),
+        (
+            "+workload=cli_mine device=cpu environment.lock_clocks=true",
+            "environment.lock_clocks: every case of this plan runs on the CPU, so there is no GPU clock to lock. ",
+        ),
+        ("+workload=cli_mine environment.lock_clocks=maybe", "environment.lock_clocks: "),
+        (
+            "+workload=cli_mine environment.lock_clock=true",
+            "environment.lock_clock=true: there is no setting 'environment.lock_clock'. Did you mean 'environment.lock_clocks",
+        ),
         (
             "+workload=cli_mine candidate=x.py::f",
             "candidate: there is no file 'x.py'. Write candidate=path/to/file.py::function.",

@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_clock_lock import Lockable
 from test_machine import SERVER, Nvml, root_of
+from test_state import Card
 
 from aisp_runner import doctor
 
@@ -68,6 +70,39 @@ def test_a_gpu_that_is_held_back_says_by_what(tmp_path: Path, two_gpus: None) ->
 def test_hidden_gpus_are_mended_by_showing_them(tmp_path: Path, two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert checks(root_of(tmp_path, GOOD))["GPU"].mend == "unset CUDA_VISIBLE_DEVICES"
+
+
+def test_readings_that_all_work_are_ok(tmp_path: Path, two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Card())
+    assert checks(root_of(tmp_path, GOOD))["GPU readings"].status == "ok"
+
+
+def test_readings_that_are_missing_are_named_in_nvmls_words(
+    tmp_path: Path, two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = Card()
+    card.refuses["power"] = card.NVMLError("Not Supported", 3)
+    monkeypatch.setitem(sys.modules, "pynvml", card)
+    found = checks(root_of(tmp_path, GOOD))["GPU readings"]
+    assert (found.status, found.found) == ("missing", "incomplete: power_w (Not Supported)")
+    assert card.open == 0
+
+
+def test_locking_is_described_and_never_tried(tmp_path: Path, two_gpus: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = Lockable()
+    monkeypatch.setitem(sys.modules, "pynvml", card)
+    found = checks(root_of(tmp_path, GOOD))["clock locking"]
+    assert found.found.startswith("SM 1575 MHz (80% of the highest), memory 2619 MHz; needs root")
+    assert "not known without trying" in found.found
+    assert (found.status, card.log, card.open) == ("ok", [], 0)
+
+
+def test_a_card_that_lists_no_clocks_is_said(tmp_path: Path, two_gpus: None) -> None:
+    assert checks(root_of(tmp_path, GOOD))["clock locking"].found.startswith("not known: the card lists no clocks")
+
+
+def test_a_machine_without_a_gpu_has_no_lines_about_its_state(tmp_path: Path, no_gpu: None) -> None:
+    assert not {"GPU readings", "clock locking"} & set(checks(root_of(tmp_path, GOOD)))
 
 
 def test_the_timer_is_measured_and_not_looked_up() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import HONEST, accepted, bench_of, case, lives, tried
+from bench import HONEST, accepted, bench_of, case, lives, tried, tried_on
 
 from aisp_runner import record
 from aisp_runner.case import Case, Plan
@@ -158,11 +158,9 @@ def test_a_run_without_protections_is_marked(server: ForkServer, tmp_path: Path)
 
 def tampered(given: Case, server: ForkServer, folder: Path, path: Path, text: str) -> dict[str, Any]:
     """The record of a case before which a file was changed."""
-    from aisp_runner.execute import run_case
-
     bench = bench_of(Plan((given,)), folder, server)
     path.write_text(text)
-    return run_case(given, bench)
+    return tried_on(bench, given)
 
 
 def test_a_plan_that_changed_on_the_disk_is_refused_before_a_worker_starts(server: ForkServer, tmp_path: Path) -> None:

@@ -86,6 +86,39 @@ def test_a_worker_whose_judge_closes_the_channel_ends_by_itself(
     assert (ended.status, ended.cause) == (0, "")
 
 
+def test_ending_a_worker_waits_for_nothing_and_killing_it_afterwards_does(
+    server: ForkServer, fork: Callable[[], tuple[int, socket.socket]]
+) -> None:
+    pids = [fork()[0] for _ in range(3)]
+    for pid in (*pids, *pids):
+        server.end(pid)
+    ended = [server.kill(pid) for pid in pids]
+    assert [(e.pid, e.status, e.cause) for e in ended] == [(pid, -signal.SIGKILL, "stopped by the judge") for pid in pids]
+    assert not any(lives(pid) for pid in pids)
+
+
+def test_the_server_tells_which_workers_live(server: ForkServer, fork: Callable[[], tuple[int, socket.socket]]) -> None:
+    (first, _), (second, _) = fork(), fork()
+    assert server.lives(first) and server.lives(second)
+    os.kill(first, signal.SIGKILL)
+    until = time.monotonic() + 5
+    while server.lives(first) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not server.lives(first) and server.lives(second)
+    assert server.wait(first, 0.1).status == -signal.SIGKILL, "what it read meanwhile is kept"
+
+
+def test_nobody_lives_once_the_server_is_gone(tmp_path: Path) -> None:
+    started = ForkServer(cuda=False)
+    mine, theirs = Channel.pair()
+    pid = started.fork(theirs, ENVIRONMENT, tmp_path, 1 << 30, 1 << 20)
+    theirs.close()
+    assert started.lives(pid)
+    started.close()
+    mine.close()
+    assert not started.lives(pid)
+
+
 def test_waiting_for_a_living_worker_times_out(server: ForkServer, fork: Callable[[], tuple[int, socket.socket]]) -> None:
     pid, _ = fork()
     with pytest.raises(TimeoutError):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.machinery
+import importlib.util
 import json
 import os
 import re
@@ -51,6 +53,7 @@ held_out:
   cpu: [{m: 7, n: 6}]
 work: {bytes: 4 * n * m, flops: n}
 margin: 0.03
+margin_because: less is lost in what surrounds a call
 verify: {phase: gate, require: faster}
 """
 
@@ -103,7 +106,8 @@ def test_case_is_concrete(mine: Path) -> None:
     assert case.threads == 3
     assert case.reference.returns and case.reference.function == "reference"
     assert case.baseline.source.path == str(mine / "k.py")
-    assert (case.measure.rounds, case.measure.min_rounds, case.measure.seconds) == (16, 8, 1.5)
+    assert (case.measure.processes, case.measure.rounds, case.measure.min_rounds, case.measure.seconds) == (5, 12, 2, 3.0)
+    assert case.cache == "cold" and case.measure.control and case.measure.mode == "auto"
     assert case.limits.memory_gib == 8.0
 
 
@@ -113,13 +117,53 @@ def test_settings_of_the_command_line_take_the_place_of_the_workloads(mine: Path
         "measure.rounds=5", "measure.calls=[2,9]", "limits.batch_seconds=3",
     ).cases[0]  # fmt: skip
     assert (case.phase, case.require, case.measure.margin, case.threads) == ("detect", "valid", 0.1, 2)
-    assert (case.measure.rounds, case.measure.seconds, case.measure.calls) == (5, 1.0, (2, 9))
+    assert (case.measure.rounds, case.measure.seconds, case.measure.calls) == (5, 0.5, (2, 9))
     assert case.limits.batch_seconds == 3.0
 
 
 def test_measure_groups_say_how_long(mine: Path) -> None:
-    assert plan(mine, "+workload=tst_add", "measure=publication").cases[0].measure.half_width == 0.002
-    assert plan(mine, "+workload=tst_add", "measure=quick").cases[0].measure.rounds == 8
+    quick, standard, publication = (
+        plan(mine, "+workload=tst_add", f"measure={name}").cases[0].measure for name in ("quick", "standard", "publication")
+    )
+    assert [m.processes for m in (quick, standard, publication)] == [1, 5, 10]
+    assert [m.half_width for m in (quick, standard, publication)] == [0.02, 0.005, 0.002]
+    assert quick.rounds == 8 and quick.device_clock == "off"
+
+
+def test_a_gate_always_has_a_control(mine: Path) -> None:
+    def control(*overrides: str) -> bool:
+        return plan(mine, "+workload=tst_add", *overrides).cases[0].measure.control
+
+    assert control("measure.control=false"), "the workload asks for a gate"
+    assert not control("measure.control=false", "verify.phase=detect")
+    assert control("verify.phase=detect")
+
+
+@pytest.mark.parametrize(("installed", "clock"), [(True, "cupti"), (False, "off")])
+def test_the_device_clock_is_the_one_that_is_installed(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, installed: bool, clock: str
+) -> None:
+    real = importlib.util.find_spec
+    found = importlib.machinery.ModuleSpec("cupti", None) if installed else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: found if name == "cupti" else real(name, *rest))
+    assert plan(mine, "+workload=tst_add").cases[0].measure.device_clock == clock
+    for asked in ("kineto", "cupti", "off"):
+        assert plan(mine, "+workload=tst_add", f"measure.device_clock={asked}").cases[0].measure.device_clock == asked
+    assert plan(mine, "+workload=tst_add", "measure=quick").cases[0].measure.device_clock == "off"
+
+
+def test_without_a_margin_of_its_own_a_workload_has_that_of_its_claim(mine: Path) -> None:
+    text = re.sub("margin.*\n", "", ADD)
+    for claim, margin in (("kernel", 0.01), ("wall", 0.02)):
+        put(mine, "tst_add", f"{text}claim: {claim}\ncache: hot\n")
+        case = plan(mine, "+workload=tst_add").cases[0]
+        assert (case.claim, case.measure.margin, case.cache) == (claim, margin, "hot")
+
+
+def test_a_margin_needs_a_reason(mine: Path) -> None:
+    put(mine, "tst_add", re.sub("margin_because.*\n", "", ADD))
+    said = "margin: without a reason. Add margin_because: why a difference of that size means nothing here."
+    assert said in refusal(mine, "+workload=tst_add")
 
 
 def test_chapter_and_lab_select_by_tag_without_a_file_of_their_own(mine: Path) -> None:
@@ -308,7 +352,9 @@ def test_mistakes_of_several_workloads_are_reported_together(mine: Path) -> None
     ("override", "said"),
     [
         ("measure.calls=[9,2]", "measure.calls: [9, 2] must be (short, long)"),
-        ("measure.rounds=1", "measure.rounds: 1 is not allowed; a number of rounds, at least 2 is wanted."),
+        ("measure.rounds=0", "measure.rounds: 0 is not allowed; a number of rounds, at least 1 is wanted."),
+        ("measure.processes=0", "measure.processes: 0 is not allowed; a number of sets of processes, at least 1 is wanted."),
+        ("measure.mode=gate", "measure.mode: 'gate' is not one of auto, graph, gated, wall. Did you mean 'gated'?"),
         ("margin=2", "margin: 2 is not allowed; a fraction between 0 and 0.5 is wanted."),
         ("threads=0", "threads: 0 is not allowed; a number of threads, at least 1 is wanted."),
         ("candidate_returns=maybe", "candidate_returns: 'maybe' is a string; true or false is wanted."),
@@ -375,9 +421,10 @@ def test_plan_schema_is_fresh_and_describes_a_plan(mine: Path) -> None:
     assert not jsonschema.Draft7Validator(json.loads(written)).is_valid(whole)
 
 
-def test_standard_measure_and_limits_are_the_dataclasses_own_but_for_the_rounds(mine: Path) -> None:
+def test_standard_measure_and_limits_are_the_dataclasses_own_but_for_the_device_clock(mine: Path) -> None:
     case = plan(mine, "+workload=tst_add", "margin=0.02").cases[0]
-    assert dataclasses.replace(case.measure, rounds=Measure.rounds, min_rounds=Measure.min_rounds) == Measure()
+    assert case.measure.device_clock in ("cupti", "off"), "decided when the plan is made"
+    assert dataclasses.replace(case.measure, device_clock="auto") == Measure()
     assert case.limits == Limits()
 
 

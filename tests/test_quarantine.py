@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_record import refused_record, valid_record
+from records import refused_record, valid_record
 
 from aisp_runner import quarantine
 from aisp_runner.errors import ConfigError

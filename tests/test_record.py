@@ -12,99 +12,11 @@ from typing import Any
 
 import jsonschema
 import pytest
+from records import refused_record, sample, valid_record
 
 from aisp_runner import record
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError
-from aisp_runner.statistics import Calls, Round, estimate
-
-CALLS = (4, 20)
-
-
-def samples_of(baseline_us: float, candidate_us: float, rounds: int = 6) -> list[dict[str, Any]]:
-    """Batches of a baseline and a candidate that take so long a call, plus 45 us a batch, a little slower every round."""
-    samples, clock = [], 1000
-    for number in range(rounds):
-        for calls in (0, *CALLS):
-            for arm, us in (("baseline", baseline_us), ("candidate", candidate_us)):
-                if calls == 0 and arm == "candidate":
-                    continue
-                elapsed = round((45 + us * calls * (1 + 0.002 * number)) * 1000)
-                done = clock + elapsed
-                times = {"issued_ns": clock, "done_ns": done, "drained_ns": done + 500, "reported_ns": elapsed}
-                samples.append({"round": number, "arm": arm, "calls": calls, **times})
-                clock += elapsed + 1000
-    return samples
-
-
-def valid_record(baseline_us: float = 800.0, candidate_us: float = 400.0, **changes: Any) -> dict[str, Any]:
-    """A VALID record whose numbers come from its own samples."""
-    samples = samples_of(baseline_us, candidate_us)
-    rounds: dict[int, list[float]] = {}
-    for arm in ("baseline", "candidate"):
-        for s in samples:
-            if s["arm"] == arm:
-                rounds.setdefault(s["round"], []).append(float(s["done_ns"] - s["issued_ns"]))
-    e = estimate([Round(*times) for times in rounds.values()], Calls(CALLS, CALLS))
-    assert e.speedup is not None
-    low, high = e.speedup.low, e.speedup.high
-    outcome = "FASTER" if low > 1.02 else "SLOWER" if high < 0.98 else "SAME"
-    made = {
-        "format": 1,
-        "workload": "ch06_vector_add",
-        "question": "Does one launch beat 256 chunked ones?",
-        "group": "ch06",
-        "variant": "vectorized",
-        "baseline": "chunked",
-        "case": {"axes": {"n": 262144}, "device": "cpu", "held_out": False},
-        "status": "VALID",
-        "outcome": outcome,
-        "reasons": [],
-        "message": "",
-        "speedup": {"value": e.speedup.value, "low": low, "high": high, "confidence": e.speedup.confidence, "margin": 0.02},
-        "clock": {
-            "mode": "wall",
-            "claim": "kernel",
-            "calls": {"baseline": list(CALLS), "candidate": list(CALLS)},
-            "baseline_us": e.baseline_ns / 1000,
-            "candidate_us": e.candidate_ns / 1000,
-            "naive_speedup": e.naive,
-            "handshake_us": e.handshake_ns / 1000,
-        },
-        "roofline": {"bytes_per_s": 8.1e9, "flops_per_s": 1.0e9},
-        "samples": samples,
-        "evidence": [
-            {
-                "protection": "memory.late_writes",
-                "stage": "after_batch",
-                "witness": "judge",
-                "status": "pass",
-                "observed": "0 slots",
-                "limit": "0 slots",
-                "count": 24,
-            }
-        ],
-        "errors": {"c": {"max_abs": 1.0e-7, "max_rel": 1.0e-7, "outputs_checked": 40, "outputs_total": 96}},
-        "phase": "gate",
-        "require": "valid",
-        "quarantined": False,
-        "candidate": None,
-        "plan_sha256": "ab" * 32,
-        "sources": {"kernels/vector_add.py": "cd" * 32},
-        "machine": {"cpu": "a CPU", "missing": {}},
-        "stages_s": {"start": 0.9, "calibrate": 0.2, "measure": 1.4, "total": 2.9},
-        "started": "2025-01-02T03:04:05+00:00",
-    }
-    return {**made, **changes}
-
-
-def refused_record(status: str = "INVALID", reason: str = "memory.late_writes", **changes: Any) -> dict[str, Any]:
-    """A record whose status is not VALID, for one reason."""
-    made = valid_record()
-    seen = {**made["evidence"][0], "protection": reason, "status": "fail", "observed": "8 of 8 slots were written after DONE"}
-    message = "8 of 8 output slots were written after DONE (limit: 0 slots)"
-    changed = {"status": status, "outcome": None, "speedup": None, "reasons": [reason], "message": message, "evidence": [seen]}
-    return {**made, **changed, **changes}
 
 
 def test_a_record_that_follows_the_schema_is_accepted() -> None:
@@ -121,6 +33,13 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an outcome beside a refusal": (lambda r: r.update(status="ERROR", speedup=None), "outcome: "),
     "a VALID one without a speed-up": (lambda r: r.update(speedup=None), "speedup: None is not of type 'object'"),
     "evidence of an unknown kind": (lambda r: r["evidence"][0].update(status="maybe"), "evidence[0].status: 'maybe'"),
+    "a sample without its purpose": (lambda r: r["samples"][3].pop("purpose"), "samples[3]: 'purpose' is a required property"),
+    "a sample of an unknown mode": (lambda r: r["samples"][3].update(mode="fast"), "samples[3].mode: 'fast' is not one of"),
+    "a record of another format": (lambda r: r.update(format=1), "format: 2 was expected"),
+    "a speed-up without its noise floor": (lambda r: r["speedup"].pop("floor"), "speedup: 'floor' is a required property"),
+    "an unknown clock": (lambda r: r["clock"].update(mode="event"), "clock.mode: 'event' is not one of"),
+    "a control of another form": (lambda r: r.update(control={"value": 1.0}), "control: 'low' is a required property"),
+    "a device clock that nobody knows": (lambda r: r.update(device_clock={"kind": "sundial"}), "device_clock.kind: 'sundial'"),
     "a batch of less than no calls": (
         lambda r: r["samples"][3].update(calls=-1),
         "samples[3].calls: -1 is less than the minimum",
@@ -230,10 +149,37 @@ def test_an_honest_record_contradicts_nothing() -> None:
 
 def test_warming_up_is_not_part_of_the_speed_up() -> None:
     r = valid_record()
-    warm = {"round": -1, "arm": "baseline", "calls": 7, "issued_ns": 0, "done_ns": 900_000, "drained_ns": None}
-    r["samples"].insert(0, warm)
+    r["samples"].insert(0, sample("warm_up", 0, -1, "baseline", 7, 0, 900_000))
     record.validate(r)
     assert record.recompute(r) == []
+
+
+@pytest.mark.parametrize("purpose", ["dropped", "serial", "device", "gap"])
+def test_batches_of_another_purpose_are_not_part_of_the_speed_up(purpose: str) -> None:
+    r = valid_record()
+    last = max(s["done_ns"] for s in r["samples"])
+    r["samples"] += [sample(purpose, 0, 0, arm, 1, last + 1000, 5_000_000) for arm in ("baseline", "candidate", "control")]
+    record.validate(r)
+    assert record.recompute(r) == []
+
+
+def test_a_round_that_was_dropped_whole_leaves_the_others_to_bear_the_speed_up_out() -> None:
+    r = valid_record()
+    for s in r["samples"]:
+        if (s["process"], s["round"]) == (1, 2):
+            s["purpose"] = "dropped"
+            s["done_ns"] += 10**9
+    assert record.recompute(r) == []
+
+
+def test_sets_of_processes_differ_in_the_interval_and_not_in_the_number_of_their_rounds() -> None:
+    """The second set's candidate is slower by 4 %: the interval is Student's over two of them, and wide."""
+    r = valid_record()
+    for s in r["samples"]:
+        if s["process"] == 1 and s["arm"] == "candidate":
+            s["done_ns"] += round(0.04 * (s["done_ns"] - s["issued_ns"]))
+    (said,) = [text for text in record.recompute(r) if text.startswith("speedup.low")]
+    assert float(said.rsplit(" ", 1)[1]) < 1.7
 
 
 DOCTORED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -247,6 +193,18 @@ DOCTORED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a refusal turned VALID": (lambda r: r["evidence"][0].update(status="fail"), "these fail: memory.late_writes"),
     "a reason left standing": (lambda r: r.update(reasons=["memory.late_writes"]), "although there are reasons against it"),
     "a slow batch taken out": (lambda r: r["samples"].pop(), "1 of 6 rounds are incomplete"),
+    "a batch of the control taken out": (
+        lambda r: r["samples"].remove(next(s for s in r["samples"] if s["arm"] == "control")),
+        "1 of 6 rounds are incomplete: a round is an empty batch of the baseline and two long ones of each arm",
+    ),
+    "a slow round called dropped": (
+        lambda r: [s.update(purpose="dropped") for s in r["samples"] if s["round"] == 2 and s["arm"] == "candidate"],
+        "2 of 6 rounds are incomplete",
+    ),
+    "a noise floor that the outcome ignores": (
+        lambda r: r["speedup"].update(floor=0.6),
+        "a margin of 0.02 and a noise floor of 0.6",
+    ),
     "all samples taken out": (lambda r: r["samples"].clear(), "the status is VALID without a sample"),
     "a batch of another length": (lambda r: r["samples"][0].update(calls=5), "samples[0]: a batch of 5 calls"),
     "a batch done before it began": (lambda r: r["samples"][0].update(done_ns=0), "samples[0]: done before it was issued"),

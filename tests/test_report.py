@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from test_record import refused_record, valid_record
+from records import refused_record, valid_record
 
 from aisp_runner import report
 from aisp_runner.case import Case, Skip, Source, Tensor, Variant
@@ -139,6 +139,15 @@ def test_a_speed_up_has_as_many_digits_as_its_interval_needs(value: float, low: 
     assert report.speedup_text(valid_record(speedup=speedup)) == text
 
 
+@pytest.mark.parametrize(("mde", "text"), [(0.0041, "0.4 %"), (0.25, "25.0 %"), (0.00041, "0.04 %"), (None, "1 set")])
+def test_what_a_run_could_have_detected_stands_beside_the_speed_up(mde: float | None, text: str, drawing: str) -> None:
+    r = valid_record()
+    r["speedup"]["mde"] = mde
+    heading, row = (line for line in told([r]).splitlines() if line.startswith(("workload", "ch06")))
+    assert heading.index("MDE") + 3 == row.index(text) + len(text), "a column of numbers, to the right"
+    assert report.detectable_text(refused_record()) == "" == report.detectable_text(valid_record(quarantined=True))
+
+
 @pytest.mark.parametrize(
     ("value", "text"), [(1.23456, "1.235"), (38.012, "38.01"), (812.34, "812.3"), (23456.7, "23457"), (None, "")]
 )
@@ -201,7 +210,7 @@ def test_a_row_is_one_line_with_a_whole_name_and_a_whole_speed_up_at_any_width(w
 def test_markdown_is_a_table_with_reasons_and_skips_below() -> None:
     lines = report.to_markdown([valid_record(), refused_record(message="a | b")], SKIPS).splitlines()
     assert lines[0].startswith("| workload | variant | case | speed-up |")
-    assert lines[1].count("---:") == 3
+    assert lines[1].count("---:") == 4
     assert lines[2].count("|") == lines[0].count("|") == lines[3].count("|")
     assert "| ch06\\_vector\\_add |" in lines[2]
     assert any(line.startswith("- INVALID: ch06") and "a \\| b" in line for line in lines)

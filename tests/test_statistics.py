@@ -1,102 +1,94 @@
-"""From batches to a speed-up with an interval, checked against simulation."""
+"""From batches to a speed-up with an interval, checked against exact cases, tables and simulation."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from aisp_runner.statistics import Calls, Round, estimate, half_width, median, median_interval, sign_rank
+from aisp_runner.intervals import median, median_interval, reach, student
+from aisp_runner.statistics import Calls, Round, detectable, estimate, order
 
 CALLS = Calls((4, 20), (8, 40))
+ARMS = ("baseline", "candidate", "control")
+HANDSHAKE_NS = 45e3
 
 
 def rounds(
     baseline_ns: float,
     candidate_ns: float,
-    count: int = 8,
-    handshake_ns: float = 45e3,
-    noise: Callable[[], float] = lambda: 1.0,
+    processes: int = 3,
+    count: int = 4,
+    factor: Callable[[int, str, int], float] = lambda process, arm, place: 1.0,
 ) -> list[Round]:
-    """Rounds of arms that take so long a call, and a handshake; noise multiplies each batch."""
+    """Rounds of arms that take so long a call, and a handshake of 45 us.
 
-    def batch(calls: int, ns: float) -> float:
-        return (handshake_ns + calls * ns) * noise()
-
-    (b_short, b_long), (c_short, c_long) = CALLS.baseline, CALLS.candidate
-    return [
-        Round(
-            batch(0, 0),
-            batch(b_short, baseline_ns),
-            batch(b_long, baseline_ns),
-            batch(c_short, candidate_ns),
-            batch(c_long, candidate_ns),
-        )
-        for _ in range(count)
-    ]
-
-
-def test_a_median_is_the_middle_or_the_mean_of_the_two_middle_values() -> None:
-    assert median([3, 1, 2]) == 2 and median([4, 1, 3, 2]) == 2.5 and median([7.0]) == 7.0
-    with pytest.raises(ValueError, match="no values to take a median of"):
-        median([])
+    factor: of a long batch's calls, by process, arm and place in the round (0 to 5), called in the order of time.
+    """
+    call = {"baseline": baseline_ns, "candidate": candidate_ns, "control": baseline_ns}
+    made = []
+    for number in range(count):
+        for process in range(processes):
+            half = order(number + process, ARMS)
+            long: dict[str, list[float]] = {arm: [] for arm in ARMS}
+            for place, arm in enumerate((*half, *reversed(half))):
+                long[arm].append(HANDSHAKE_NS + CALLS.of(arm)[1] * call[arm] * factor(process, arm, place))
+            short = {arm: HANDSHAKE_NS + CALLS.of(arm)[0] * call[arm] for arm in ARMS[:2]} if process == 0 else {}
+            made.append(Round(process, HANDSHAKE_NS, short, {arm: tuple(times) for arm, times in long.items()}))
+    return made
 
 
-@pytest.mark.parametrize(("count", "rank", "covered"), [(5, 1, 0.9375), (6, 1, 0.96875), (9, 2, 0.9609375), (16, 4, 0.97873)])
-def test_ranks_are_those_of_the_sign_test(count: int, rank: int, covered: float) -> None:
-    """Source of the values: tables of the binomial distribution with p = 1/2."""
-    k, said = sign_rank(count)
-    assert k == rank and said == pytest.approx(covered, abs=1e-5)
+def changed(given: list[Round], arm: str, times: float) -> list[Round]:
+    """The same rounds, with the long batches of one arm that much longer."""
+    return [dataclasses.replace(r, long_ns={**r.long_ns, arm: tuple(ns * times for ns in r.long_ns[arm])}) for r in given]
 
 
-@pytest.mark.parametrize("count", range(6, 61))
-def test_a_rank_is_the_largest_that_still_covers_enough(count: int) -> None:
-    def covers(k: int) -> float:
-        return 1 - 2 * sum(math.comb(count, i) for i in range(k)) / 2**count
-
-    k, covered = sign_rank(count)
-    assert covered == pytest.approx(covers(k)) and covered >= 0.95
-    assert covers(k + 1) < 0.95
-
-
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_too_few_values_say_how_little_they_cover(count: int) -> None:
-    interval = median_interval(list(range(count)))
-    assert (interval.low, interval.high) == (0, count - 1)
-    assert interval.confidence == pytest.approx(1 - 2 * 0.5**count) and interval.confidence < 0.95
-
-
-@pytest.mark.parametrize("law", ["normal", "skewed"])
-@pytest.mark.parametrize("count", [6, 12, 25])
-def test_intervals_enclose_the_true_median_as_often_as_they_say(count: int, law: str) -> None:
-    source, trials = random.Random(11), 4000
-    draw, true = (source.gauss, 0.0) if law == "normal" else (source.lognormvariate, 1.0)
-    enclosed, said = 0, 0.0
-    for _ in range(trials):
-        interval = median_interval([draw(0.0, 1.0) for _ in range(count)])
-        enclosed += interval.low <= true <= interval.high
-        said = interval.confidence
-    assert enclosed / trials == pytest.approx(said, abs=4 * math.sqrt(said * (1 - said) / trials))
+@pytest.mark.parametrize("arms", [ARMS, ARMS[:2]])
+def test_every_arm_has_every_place_and_every_other_arm_beside_it_equally_often(arms: tuple[str, ...]) -> None:
+    halves = [order(number, arms) for number in range(len(arms))]
+    for place in range(len(arms)):
+        assert sorted(half[place] for half in halves) == sorted(arms)
+    assert order(len(arms), arms) == order(0, arms)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
 def test_an_exact_clock_gives_the_exact_speedup(sealed: bool) -> None:
     e = estimate(rounds(800e3, 400e3), CALLS, sealed)
-    assert e.speedup is not None
-    assert (e.speedup.value, e.speedup.low, e.speedup.high) == (pytest.approx(2), pytest.approx(2), pytest.approx(2))
-    assert (e.baseline_ns, e.candidate_ns) == (pytest.approx(800e3), pytest.approx(400e3))
-    assert e.handshake_ns == 45e3 and e.naive == pytest.approx(2)
-    assert len(e.log_ratios) == 8 and e.log_ratios[0] == pytest.approx(math.log(2))
+    assert e.speedup is not None and e.control is not None
+    if sealed:
+        assert (e.speedup.value, e.speedup.low, e.speedup.high) == (pytest.approx(2), pytest.approx(2), pytest.approx(2))
+        assert (e.baseline_ns, e.candidate_ns) == (pytest.approx(800e3), pytest.approx(400e3))
+        assert e.arms_ns == {
+            "baseline": pytest.approx(800e3),
+            "candidate": pytest.approx(400e3),
+            "control": pytest.approx(800e3),
+        }
+        assert e.mde == pytest.approx(0) and e.scatter == pytest.approx(0) and e.floor == pytest.approx(0)
+    assert e.control.value == pytest.approx(1) if sealed else e.control.value > 0
+    assert e.handshake_ns == HANDSHAKE_NS and e.naive == pytest.approx(2)
+    assert len(e.by_process) == 3 and all(len(values) == 8 for values in e.by_process)
+
+
+def test_without_a_control_there_is_no_floor() -> None:
+    given = [dataclasses.replace(r, long_ns={a: r.long_ns[a] for a in ARMS[:2]}) for r in rounds(800e3, 400e3)]
+    e = estimate(given, CALLS)
+    assert e.control is None and e.floor == 0 and set(e.arms_ns) == {"baseline", "candidate"}
+
+
+def test_the_floor_is_how_far_the_control_is_off_or_could_be() -> None:
+    far = estimate(changed(rounds(800e3, 400e3), "control", 1.1), CALLS)
+    assert far.floor == pytest.approx(math.log(1.1), rel=0.01), "the same in every process: far, and sure of it"
+    unsure = estimate(rounds(800e3, 400e3, factor=lambda p, arm, _: 1 + 0.01 * (p - 1) * (arm == "control")), CALLS)
+    assert unsure.control is not None and unsure.control.value == pytest.approx(1, abs=1e-4)
+    assert unsure.floor == pytest.approx(student(0.975, 2) * 0.01 / math.sqrt(3), rel=0.01)
 
 
 def test_padding_of_the_candidates_short_batches_moves_the_naive_estimate_and_not_the_sealed_one() -> None:
-    honest = rounds(800e3, 800e3)
-    padded = [
-        Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns + 12e6, r.candidate_long_ns)
-        for r in honest
-    ]
+    honest = rounds(800e3, 800e3, processes=1)
+    padded = [dataclasses.replace(r, short_ns={**r.short_ns, "candidate": r.short_ns["candidate"] + 12e6}) for r in honest]
     sealed, naive = estimate(padded, CALLS), estimate(padded, CALLS, sealed=False)
     assert sealed.speedup == estimate(honest, CALLS).speedup
     assert sealed.speedup is not None and sealed.speedup.value == pytest.approx(1)
@@ -105,45 +97,166 @@ def test_padding_of_the_candidates_short_batches_moves_the_naive_estimate_and_no
 
 
 def test_a_slow_candidate_start_costs_the_candidate() -> None:
-    slow = [Round(*vars(r).values()) for r in rounds(800e3, 800e3)]
-    slow = [
-        Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, r.candidate_short_ns, r.candidate_long_ns * 1.5)
-        for r in slow
-    ]
-    e = estimate(slow, CALLS)
+    e = estimate(changed(rounds(800e3, 800e3), "candidate", 1.5), CALLS)
     assert e.speedup is not None and e.speedup.value < 0.7
-
-
-def test_noise_widens_the_interval_around_the_truth() -> None:
-    source = random.Random(5)
-    noisy = estimate(rounds(800e3, 400e3, 16, noise=lambda: source.lognormvariate(0, 0.05)), CALLS).speedup
-    calm = estimate(rounds(800e3, 400e3, 16, noise=lambda: source.lognormvariate(0, 0.005)), CALLS).speedup
-    assert noisy is not None and calm is not None
-    assert noisy.low < 2 < noisy.high and calm.low < 2.01 and calm.high > 1.99
-    assert noisy.high - noisy.low > 3 * (calm.high - calm.low)
-
-
-def test_one_outlier_does_not_move_the_median() -> None:
-    given = rounds(800e3, 400e3, 9)
-    given[4] = Round(*(value * 50 for value in vars(given[4]).values()))
-    e = estimate(given, CALLS)
-    assert e.speedup is not None and e.speedup.value == pytest.approx(2)
 
 
 def test_a_call_shorter_than_the_handshake_tells_no_speedup() -> None:
     given = rounds(800e3, 400e3)
-    given[0] = Round(given[0].empty_ns, given[0].baseline_short_ns, given[0].baseline_long_ns, 0.0, 1e3)
+    given[0] = dataclasses.replace(given[0], long_ns={**given[0].long_ns, "candidate": (1e3, 1e6)})
     e = estimate(given, CALLS)
-    assert e.speedup is None and math.isnan(e.log_ratios[0])
-    assert half_width(e.log_ratios) == math.inf
+    assert e.speedup is None and e.mde is None and math.isnan(sum(e.by_process[0]))
+    assert e.half_width == math.inf and not e.enough(1e9)
+    assert e.control is not None, "baseline against baseline can still be told"
 
 
 def test_a_negative_naive_slope_is_infinite() -> None:
-    given = [Round(r.empty_ns, r.baseline_short_ns, r.baseline_long_ns, 1e9, r.candidate_long_ns) for r in rounds(8e5, 4e5)]
+    given = [dataclasses.replace(r, short_ns=r.short_ns and {**r.short_ns, "candidate": 1e9}) for r in rounds(8e5, 4e5)]
     assert estimate(given, CALLS).naive == math.inf
 
 
-def test_half_the_width_needs_six_rounds() -> None:
-    assert half_width([0.1] * 5) == math.inf
-    assert half_width([0.1, 0.2, 0.3, 0.4, 0.5, 0.7]) == pytest.approx(0.3)
-    assert half_width([0.1] * 6) == 0.0
+def test_no_round_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        estimate([], CALLS)
+
+
+def test_a_drift_cancels_within_a_round() -> None:
+    clock = iter(range(10_000))
+    drifting = rounds(800e3, 400e3, factor=lambda *_: 1 + 0.001 * next(clock))
+    e = estimate(drifting, CALLS)
+    assert e.speedup is not None and e.control is not None
+    assert e.speedup.value == pytest.approx(2, rel=1e-4) and e.control.value == pytest.approx(1, rel=1e-4)
+
+
+PLACES = {
+    "first": lambda process, arm, place: 1 + 0.01 * (place == 0),
+    "after a check": lambda process, arm, place: 1 + 0.01 * (place % 3 == 0),
+    "last": lambda process, arm, place: 1 + 0.01 * (place == 5),
+}
+
+
+@pytest.mark.parametrize("cost", PLACES)
+def test_what_a_place_costs_favours_no_arm(cost: str) -> None:
+    e = estimate(rounds(800e3, 400e3, count=3, factor=PLACES[cost]), CALLS)
+    assert e.speedup is not None and e.control is not None
+    assert e.speedup.value == pytest.approx(2, rel=1e-6) and e.control.value == pytest.approx(1, rel=1e-6)
+
+
+def test_reversing_every_other_round_would_have_favoured_the_arm_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "order", lambda number, arms: arms[::-1] if number % 2 else arms)
+    e = estimate(rounds(800e3, 800e3, count=4, factor=PLACES["after a check"]), CALLS)
+    assert e.speedup is not None and e.control is not None and e.used == 1
+    assert e.speedup.low > 1.004, "sure of a difference that is not there"
+    assert e.control.value == pytest.approx(1), "and the control does not see it"
+
+
+def noisy(seed: int, between: float, within: float) -> Callable[[int, str, int], float]:
+    """Processes that differ, and batches that jitter."""
+    source = random.Random(seed)
+    offsets: dict[tuple[int, str], float] = {}
+
+    def factor(process: int, arm: str, place: int) -> float:
+        offset = offsets.setdefault((process, arm), source.gauss(0, between))
+        return math.exp(offset + source.gauss(0, within))
+
+    return factor
+
+
+def test_noise_widens_the_interval_around_the_truth() -> None:
+    wild, calm = (estimate(rounds(8e5, 4e5, 5, factor=noisy(5, 0.0, sd)), CALLS) for sd in (0.05, 0.005))
+    assert wild.speedup is not None and calm.speedup is not None
+    assert wild.speedup.low < 2 < wild.speedup.high and calm.speedup.low < 2.01 and calm.speedup.high > 1.99
+    assert wild.half_width > 3 * calm.half_width
+
+
+def test_outliers_do_not_move_the_estimate() -> None:
+    given = rounds(800e3, 400e3, 3, 6)
+    for i, arm in ((0, "baseline"), (4, "candidate"), (9, "candidate"), (14, "control")):
+        first, second = given[i].long_ns[arm]
+        given[i] = dataclasses.replace(given[i], long_ns={**given[i].long_ns, arm: (first * 50, second)})
+    e = estimate(given, CALLS)
+    assert e.speedup is not None and (e.speedup.low, e.speedup.high) == (pytest.approx(2), pytest.approx(2))
+
+
+def test_processes_that_differ_widen_the_interval_and_more_rounds_do_not_narrow_it() -> None:
+    few, many = (estimate(rounds(8e5, 8e5, 5, n, noisy(1, 0.01, 0.0)), CALLS) for n in (2, 8))
+    assert few.half_width == pytest.approx(many.half_width) and few.half_width > 0.005
+    assert few.scatter == pytest.approx(0, abs=1e-9) and few.enough(0.001), "rounds are not what is missing"
+
+
+def test_one_process_gets_the_sign_tests_interval_over_its_batches() -> None:
+    e = estimate(rounds(800e3, 400e3, 1, 6, noisy(2, 0.0, 0.01)), CALLS)
+    assert e.speedup is not None and e.mde is None
+    assert e.speedup == median_interval(e.by_process[0]).exp()
+    assert 0 < e.scatter < 0.1
+
+
+def loud(pushed: Callable[[str, random.Random], float], seed: int) -> Callable[[int, str, int], float]:
+    """A calm machine, on which a batch takes `pushed` times as long by its arm."""
+    source = random.Random(seed)
+    return lambda process, arm, place: pushed(arm, source) * math.exp(source.gauss(0, 0.002))
+
+
+def test_where_others_are_at_work_quiet_batches_decide() -> None:
+    """A third of all batches is longer by 10 to 80 %."""
+
+    def pushed(arm: str, source: random.Random) -> float:
+        return source.choice((1.0, 1.0, 1.0 + source.uniform(0.1, 0.8)))
+
+    found = [estimate(rounds(8e5, 4e5, 5, 8, loud(pushed, seed)), CALLS) for seed in range(20)]
+    decided = [e for e in found if e.used < 0.7]
+    assert len(decided) >= 18, "of 20: in one of a hundred fair runs the loud batches look partial"
+    assert all(e.speedup is not None and e.speedup.value == pytest.approx(2, rel=0.004) for e in decided)
+    assert all(
+        e.baseline_ns == pytest.approx(8e5, rel=0.01) and e.candidate_ns == pytest.approx(4e5, rel=0.01) for e in decided
+    )
+
+
+def test_quiet_batches_are_chosen_only_where_others_scatter_more() -> None:
+    found = [estimate(rounds(8e5, 8e5, 5, 8, noisy(seed, 0.001, 0.006)), CALLS).used for seed in range(20)]
+    assert found.count(1.0) >= 18
+
+
+def test_a_candidate_that_is_slow_by_itself_is_not_judged_by_its_few_fast_batches() -> None:
+    def pushed(arm: str, source: random.Random) -> float:
+        return source.choice((1.0, 1.5, 1.5)) if arm == "candidate" else 1.0
+
+    e = estimate(rounds(8e5, 8e5, 5, 12, loud(pushed, 1)), CALLS)
+    assert e.speedup is not None and e.used == 1
+    assert e.speedup.value < 0.8
+
+
+def test_scatter_is_half_the_width_where_processes_do_not_differ() -> None:
+    pairs = [estimate(rounds(8e5, 8e5, 10, 4, noisy(seed, 0.0, 0.01)), CALLS) for seed in range(40)]
+    assert median([e.scatter / e.half_width for e in pairs]) == pytest.approx(1, abs=0.15)
+
+
+def test_a_single_value_a_process_has_no_scatter_to_stop_on() -> None:
+    given = [dataclasses.replace(r, long_ns={a: ns[:1] for a, ns in r.long_ns.items()}) for r in rounds(8e5, 8e5, 3, 1)]
+    assert not estimate(given, CALLS).enough(1e9)
+
+
+def test_detectable_is_a_fraction_and_needs_two_processes() -> None:
+    assert detectable([0.1]) is None and detectable([0.1, math.nan]) is None
+    assert detectable([0.0, 0.01, 0.02]) == pytest.approx(math.expm1(reach(2) * 0.01 / math.sqrt(3)))
+
+
+# Coverage, on noise made here; aisp_runner.dev.coverage has the wider table.
+
+
+def trials(processes: int, between: float, within: float, count: int) -> Iterator[list[Round]]:
+    for seed in range(count):
+        yield rounds(8e5, 8e5, processes, 6, noisy(seed, between, within))
+
+
+@pytest.mark.parametrize("processes", [3, 5])
+def test_intervals_hold_the_truth_as_often_as_they_say_also_when_rounds_stop_early(processes: int) -> None:
+    held, stopped_on_width, count = 0, 0, 500
+    for given in trials(processes, 0.003, 0.006, count):
+        steps = [estimate(given[: processes * n], CALLS) for n in (2, 4, 6)]
+        stop = next((e for e in steps if e.enough(0.007)), steps[-1])
+        greedy = next((e for e in steps if e.half_width <= 0.007), steps[-1])
+        held += stop.speedup is not None and stop.speedup.low <= 1 <= stop.speedup.high
+        stopped_on_width += greedy.speedup is not None and greedy.speedup.low <= 1 <= greedy.speedup.high
+    assert held / count == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / count))
+    assert stopped_on_width <= held

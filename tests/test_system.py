@@ -9,11 +9,13 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from bench import lives
+from test_machine import root_of
 
-from aisp_runner.system import cpu_ns
+from aisp_runner.system import cpu_ns, pin, spare_cores
 
 
 def python(code: str) -> str:
@@ -133,3 +135,69 @@ def test_cpu_time_of_an_ended_process_is_refused() -> None:
     ended.wait()
     with pytest.raises(ProcessLookupError, match=f"process {ended.pid} has ended"):
         cpu_ns(ended.pid)
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, siblings: str, usable: set[int] | None = None) -> Path:
+    """A /sys in which "0,4 1,5" are the hardware threads of two physical cores, and a process that may use `usable` of them."""
+    lists = {int(core): text for text in siblings.split() for core in text.replace("-", ",").split(",")}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: usable or set(lists))
+    folder = "sys/devices/system/cpu"
+    return root_of(tmp_path, {f"{folder}/cpu{core}/topology/thread_siblings_list": f"{text}\n" for core, text in lists.items()})
+
+
+@pytest.mark.parametrize(
+    ("siblings", "usable", "threads", "judge", "worker"),
+    [
+        pytest.param("0 1", None, 1, {0}, {1}, id="the worker is not on core 0"),
+        pytest.param("0 1 2 3", None, 3, {0}, {1, 2, 3}, id="as many as it has threads"),
+        pytest.param("0 1 2 3", None, 2, {0, 3}, {1, 2}, id="the judge has the rest"),
+        pytest.param("0 1", None, 2, {0, 1}, {0, 1}, id="too few: both have everything"),
+        pytest.param("0", None, 1, {0}, {0}, id="one core: both have it"),
+        pytest.param("0 1 2 3", {2, 3}, 1, {3}, {2}, id="only cores that this process may use"),
+        pytest.param("0,4 1,5 2,6 3,7", None, 2, {0, 3, 4, 7}, {1, 2}, id="siblings of the worker's cores stay free"),
+        pytest.param("0-1 2-3 4-5", None, 2, {0, 1}, {2, 4}, id="siblings as a range"),
+        pytest.param("0,2 1,3", None, 2, {0, 3}, {1, 2}, id="each physical core once, core 0 not"),
+        pytest.param("0,2 1,3", None, 3, {0}, {1, 2, 3}, id="then siblings, core 0 last"),
+        pytest.param("0,4 1,5", {0, 1, 5}, 2, {0}, {1, 5}, id="a sibling rather than core 0"),
+        pytest.param("0,4 1,5", {0, 1, 5}, 1, {0}, {1}, id="a sibling that may be used stays free"),
+        pytest.param("0,4 1,5", {1, 5}, 1, {5}, {1}, id="a sibling is better than the same core"),
+    ],
+)
+def test_cores_are_shared_out(
+    siblings: str, usable: set[int] | None, threads: int, judge: set[int], worker: set[int],
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    assert spare_cores(threads, machine(monkeypatch, tmp_path, siblings, usable)) == (judge, worker)
+
+
+def test_without_a_topology_each_core_stands_for_itself(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    assert spare_cores(2, tmp_path) == ({0}, {1, 2})
+
+
+def test_all_threads_of_a_process_are_pinned_and_what_it_starts_is_too() -> None:
+    core = max(os.sched_getaffinity(0))
+    said = python(
+        f"""
+        import os, subprocess, sys, threading
+        from aisp_runner.system import pin
+        seen, go = [], threading.Event()
+        thread = threading.Thread(target=lambda: (go.wait(), seen.append(os.sched_getaffinity(0))))
+        thread.start()
+        pin(os.getpid(), {{{core}}})
+        go.set()
+        thread.join()
+        tell = [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"]
+        print(seen[0], os.sched_getaffinity(0), subprocess.run(tell, capture_output=True, text=True).stdout.strip())
+        """
+    )
+    assert said == " ".join([f"{{{core}}}"] * 3)
+
+
+def test_pinning_refuses_cores_that_are_not_there_and_processes_that_have_ended() -> None:
+    with pytest.raises(OSError, match=rf"pin\({os.getpid()}, \[8000\]\): Invalid argument"):
+        pin(os.getpid(), {8000})
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with pytest.raises(ProcessLookupError, match=f"process {ended.pid} has ended"):
+        pin(ended.pid, {0})

@@ -13,8 +13,8 @@ from aisp_runner.protect.base import Evidence
 from aisp_runner.statistics import Estimate, Interval
 from aisp_runner.verdict import Verdict, decide, exit_code, outcome
 
-TIMES = Estimate((0.7,), Interval(2.0, 1.9, 2.1, 0.97), 2.0, 45e3, 8e5, 4e5)
-UNTOLD = Estimate((float("nan"),), None, 2.0, 45e3, 8e5, -1.0)
+TIMES = Estimate(((0.7,),), Interval(2.0, 1.9, 2.1, 0.97), None, None, 2.0, 45e3, 8e5, 4e5)
+UNTOLD = Estimate(((float("nan"),),), None, None, None, 2.0, 45e3, 8e5, -1.0)
 FAULT = WorkerFault("candidate", "hung", "candidate fast did not finish")
 
 
@@ -125,6 +125,26 @@ def test_a_fault_of_the_baseline_alone_is_called_its_own() -> None:
 )
 def test_the_outcome_needs_the_whole_interval(low: float, high: float, said: str) -> None:
     assert outcome(Interval((low + high) / 2, low, high, 0.95), 0.02) == said
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "said"),
+    [
+        (1.03, 1.5, 0.0, "FASTER"),
+        (1.03, 1.5, 0.01, "FASTER"),
+        (1.03, 1.5, 0.02, "UNDECIDED"),
+        (1.05, 1.5, 0.02, "FASTER"),
+        (0.5, 0.97, 0.01, "SLOWER"),
+        (0.5, 0.97, 0.02, "UNDECIDED"),
+        (0.5, 0.95, 0.02, "SLOWER"),
+        (0.99, 1.01, 0.01, "SAME"),
+        (0.99, 1.01, 0.011, "UNDECIDED"),
+        (0.97, 1.03, 0.5, "UNDECIDED"),
+    ],
+)
+def test_a_noise_floor_over_half_the_margin_takes_its_place_doubled(low: float, high: float, floor: float, said: str) -> None:
+    """The margin is 0.02: a floor of 0.01 changes nothing, one of 0.02 asks for 4 %, and SAME cannot be told above 0.01."""
+    assert outcome(Interval((low + high) / 2, low, high, 0.95), 0.02, floor) == said
 
 
 def test_the_margin_moves_the_outcome() -> None:

@@ -6,7 +6,8 @@ i * stride`; a weight has one slot for all calls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -115,6 +116,9 @@ class Signals(Protocol):
         channel instead.
         """
 
+    def reset(self) -> None:
+        """Forgets all batches: the next case numbers its own from 1."""
+
     def close(self) -> None: ...
 
 
@@ -122,8 +126,9 @@ class Device(Protocol):
     """The judge's side."""
 
     name: str
-    ring_bytes: int
-    """What one worker's ring may take, bytes."""
+
+    def ring_bytes(self, rings: int) -> int:
+        """What the ring of each of so many workers may take, bytes."""
 
     def allocate(self, nbytes: int) -> Memory: ...
 
@@ -136,6 +141,9 @@ class Device(Protocol):
 
     def synchronize(self) -> None:
         """Waits for all that the judge itself has asked of the device."""
+
+    cache_bytes: int
+    """Size of the last-level cache that `flush` clears; 0 where it clears none."""
 
     def flush(self) -> None:
         """Pushes other content out of the device's last-level cache, where the judge can."""
@@ -156,6 +164,20 @@ class Device(Protocol):
         """
 
 
+class Replay(Protocol):
+    """A captured graph."""
+
+    def replay(self) -> None:
+        """Enqueues it on the current stream."""
+
+
+class Stamps(Protocol):
+    """Time stamps that the device took."""
+
+    def summary(self, calls: int) -> dict[str, Any]:
+        """busy_ns, span_ns, kernels and call_ns of a batch of so many calls; `error` where there are none."""
+
+
 class Worksite(Protocol):
     """The worker's side."""
 
@@ -164,6 +186,9 @@ class Worksite(Protocol):
 
     def map(self, handle: dict[str, Any], fd: int | None) -> torch.Tensor:
         """The judge's allocation, as uint8 of one dimension."""
+
+    def unmap(self, memory: torch.Tensor) -> None:
+        """Lets go of what `map` gave; nothing may use it any more."""
 
     def arm_gate(self, sequence: int) -> None:
         """Enqueues the gate; what is enqueued afterwards waits for the judge."""
@@ -176,6 +201,12 @@ class Worksite(Protocol):
 
     def signal_done(self, sequence: int) -> None:
         """Says DONE from this thread."""
+
+    def capture(self, calls: Callable[[], None]) -> Replay:
+        """What `calls` asks of the current stream, as a graph. Raises RuntimeError where that cannot be captured."""
+
+    def profiled(self, by: str) -> AbstractContextManager[Stamps]:
+        """Collects the device's time stamps of what is started inside, until the block ends. by: cupti or kineto."""
 
     def touch(self) -> None:
         """One tiny operation, so that a batch without calls costs what any batch costs beyond its calls."""

@@ -11,12 +11,13 @@ import os
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from aisp_runner.device.base import Memory
+from aisp_runner.device.base import Memory, Replay, Stamps
 from aisp_runner.system import cpu_ns, freeze, thaw
 
 DRAIN_WINDOW_NS = 3_000_000
@@ -45,6 +46,9 @@ class CpuSignals:
             os.eventfd_read(self.done)
         return self.done in ready
 
+    def reset(self) -> None:
+        """Counters are empty between batches."""
+
     def close(self) -> None:
         self._carrier.close()
         os.close(self.gate)
@@ -55,7 +59,11 @@ class CpuDevice:
     """The judge's side: memory from memfd_create, mapped by judge and worker."""
 
     name = "cpu"
-    ring_bytes = 256 << 20
+    cache_bytes = 0
+
+    def ring_bytes(self, rings: int) -> int:
+        """Pages that no batch uses are never touched, so rings may add up to more than there is."""
+        return 256 << 20
 
     def allocate(self, nbytes: int) -> Memory:
         fd = os.memfd_create("aisp-ring", os.MFD_CLOEXEC)
@@ -118,6 +126,9 @@ class CpuWorksite:
         os.close(fd)
         return memory
 
+    def unmap(self, memory: torch.Tensor) -> None:
+        """The pages go with the last tensor that looks at them."""
+
     def arm_gate(self, sequence: int) -> None:
         raise NotImplementedError("a CPU has no queue to put a gate on")
 
@@ -129,6 +140,12 @@ class CpuWorksite:
 
     def signal_done(self, sequence: int) -> None:
         os.eventfd_write(self.done, sequence)
+
+    def capture(self, calls: Callable[[], None]) -> Replay:
+        raise RuntimeError("a CPU has no graphs to capture calls into")
+
+    def profiled(self, by: str) -> AbstractContextManager[Stamps]:
+        raise NotImplementedError("a CPU takes no time stamps of its own")
 
     def touch(self) -> None:
         """Nothing needs it: an empty batch wakes the same threads as a full one."""

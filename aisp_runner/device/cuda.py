@@ -47,6 +47,10 @@ class CudaSignals:
                     return False
         return True
 
+    def reset(self) -> None:
+        """A gate word of the case before would let the first batches of the next one through."""
+        self.words[:] = 0
+
     def close(self) -> None:
         os.close(self.fd)
 
@@ -58,13 +62,16 @@ class CudaDevice:
 
     def __init__(self) -> None:
         torch.cuda.init()
-        free, _ = torch.cuda.mem_get_info()
-        self.ring_bytes = min(8 << 30, free // 8)
         self._pointers: dict[int, int] = {}
-        properties = torch.cuda.get_device_properties(0)
-        self._scratch = torch.empty(2 * properties.L2_cache_size, dtype=torch.uint8, device="cuda")
+        self.cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
+        self._scratch = torch.empty(2 * self.cache_bytes, dtype=torch.uint8, device="cuda")
         self._probe = torch.zeros(64, device="cuda")
         self.after_done(0)
+
+    def ring_bytes(self, rings: int) -> int:
+        """At most 8 GiB; half of what is free is left to the workers' own memory and to the judge's content."""
+        free, _ = torch.cuda.mem_get_info()
+        return int(min(8 << 30, free // (2 * rings + 4)))
 
     def allocate(self, nbytes: int) -> Memory:
         nbytes = -(-nbytes // BLOCK) * BLOCK
@@ -90,8 +97,9 @@ class CudaDevice:
         torch.cuda.synchronize()
 
     def flush(self) -> None:
-        """Writes twice the size of L2, so that no input is found there."""
+        """Writes twice the size of L2, so that no input is found there, and takes back lines that a worker made persistent."""
         self._scratch.zero_()
+        check(runtime.cudaCtxResetPersistingL2Cache(), "resetting persisting L2 lines")
 
     def before_reveal(self, pid: int) -> None:
         """Not done: stopping the worker's threads would not stop a kernel that already runs."""

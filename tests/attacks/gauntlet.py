@@ -5,7 +5,8 @@
 
 An attack file says what it is in plain assignments, read from its syntax tree: `issue`, `expect` (the protection that must
 refuse it), and where it differs from the defaults `returns`, `claim`, `gains` (False: alive when it is accepted, gain or
-not), `cases`, `tolerance`, `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
+not), `cases`, `tolerance`, `operation` (of operation.py), `elements`, `devices` ("cuda": it can be staged there alone, for the
+reason in `because`), `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from typing import Any
 
 from aisp_runner import measure
 from aisp_runner.case import Case, Limits, Measure, Plan, Tensor, Variant
-from aisp_runner.execute import Pool, run_plan
+from aisp_runner.execute import run_plan
+from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
 from aisp_runner.report import Console
 from aisp_runner.sources import describe
@@ -34,6 +36,9 @@ HERE = Path(__file__).resolve().parent
 SIZE = {"cpu": 1 << 17, "cuda": 1 << 20}
 LENGTHS = {"cpu": ((4, 16), (10, 48), (24, 128)), "cuda": ((2, 8), (12, 64), (100, 512))}
 """Calls of a short and a long batch: three batch lengths a device."""
+
+ATOL = {"": 2e-6, "steps": 1e-5}
+"""Absolute tolerance of each operation: what fp32 roundings add up to."""
 
 GAIN = 1.3
 """An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at
@@ -56,6 +61,10 @@ class Attack:
     gains: bool = True
     cases: int = 1
     tolerance: float = 0.0
+    operation: str = ""
+    elements: int = 0
+    devices: str = "cpu cuda"
+    because: str = ""
     target: str = ""
     staged: bool = False
 
@@ -72,10 +81,15 @@ class Attack:
         staged = any(isinstance(node, ast.FunctionDef) and node.name == "stage" for node in tree.body)
         return Attack(path=path, staged=staged, **{k: v for k, v in said.items() if k in known})
 
+    def why_not(self, device: str) -> str:
+        """Why it cannot be staged on a device, or ""."""
+        return "" if device in self.devices.split() else f"{self.issue} can be staged on {self.devices} alone: {self.because}"
 
-def attacks() -> list[Attack]:
-    """Every attack, in the order of its path."""
-    return [Attack.read(p) for p in sorted(HERE.glob("*/*.py")) if p.name != "__init__.py"]
+
+def attacks(device: str = "") -> list[Attack]:
+    """Every attack, in the order of its path; with a device those that can be staged on it."""
+    found = [Attack.read(p) for p in sorted(HERE.glob("*/*.py")) if p.name != "__init__.py"]
+    return [attack for attack in found if not device or not attack.why_not(device)]
 
 
 Trials = Sequence[tuple[str, str]]
@@ -121,8 +135,9 @@ def _staged(attack: Attack, original: Any) -> Any:
     spec.loader.exec_module(module)
 
     def doctored(judge: Any, schedule: Any, progress: Any) -> Any:
-        rounds, judge.batches = module.stage(original(judge, schedule, progress), judge.batches)
-        return rounds
+        made = original(judge, schedule, progress)
+        made.rounds, judge.batches = module.stage(made.rounds, judge.batches)
+        return made
 
     return doctored
 
@@ -137,11 +152,12 @@ def _case(
     number: int,
     baseline: str = "baseline",
 ) -> Case:
-    n = SIZE[device] + 64 * number
+    n = (attack.elements or SIZE[device]) + 64 * number
+    prefix = f"{attack.operation}_" if attack.operation else ""
     operation, source = describe(folder / "operation.py"), describe(folder / "attack.py")
-    atol = attack.tolerance if function == "candidate" else 0.0
+    atol = max(ATOL[attack.operation], attack.tolerance if function == "candidate" else 0.0)
     tensors = [Tensor(name, (n,), "float32", "activation") for name in ("a", "b")]
-    output = Tensor("c", (n,), "float32", "output", rtol=2e-6, atol=max(2e-6, atol), because="one fp32 atan2")
+    output = Tensor("c", (n,), "float32", "output", rtol=2e-6, atol=atol, because="fp32, rounded at each step")
     return Case(
         workload=attack.path.stem,
         question="Does it gain anything by cheating?",
@@ -152,12 +168,14 @@ def _case(
         device=device,
         inputs=tuple(tensors),
         outputs=(output,),
-        reference=Variant("reference", operation, "reference"),
-        baseline=Variant(baseline, operation, baseline),
+        reference=Variant("reference", operation, f"{prefix}reference"),
+        baseline=Variant(baseline, operation, f"{prefix}{baseline}"),
         optimized=Variant(function, source, function, attack.returns),
         claim=attack.claim,
-        measure=Measure(rounds=8, min_rounds=6, seconds=1.0, calls=calls, verify_seconds=0.02),
-        limits=Limits(start_seconds=60.0, batch_seconds=10.0),
+        measure=Measure(
+            processes=1, control=False, rounds=8, min_rounds=6, seconds=1.0, calls=calls, verify_seconds=0.02, device_rounds=0
+        ),
+        limits=Limits(start_seconds=60.0, batch_seconds=10.0 + number),  # others: the next case loads the reference again
         protections=registry.select({"mode": mode}),
     )
 
@@ -207,7 +225,7 @@ def covers(protection: str, issue: str) -> bool:
 
 def honest_runs(device: str, count: int, folder: Path, pool: Pool | None = None) -> list[dict[str, Any]]:
     """Records of `count` honest runs, over the twins of all attacks and the three batch lengths in turn."""
-    honest = [a for a in attacks() if not a.staged and not a.target]
+    honest = [a for a in attacks(device) if not a.staged and not a.target]
     plan: list[Case] = []
     for number in range(count):
         attack, calls = honest[number % len(honest)], LENGTHS[device][number % 3]
@@ -247,6 +265,9 @@ def main() -> int:
         else:
             rows = []
             for attack in attacks():
+                if why := attack.why_not(given.device):
+                    sys.stdout.write(f"skipped: {why}\n")
+                    continue
                 for calls in LENGTHS[given.device][: given.lengths] if given.only in attack.issue else ():
                     home = Path(folder) / f"{attack.path.stem}-{calls[1]}"
                     rows.append(judge_attack(attack, given.device, calls, home, pool))

@@ -92,7 +92,7 @@ def test_hooks_run_in_the_order_of_ids_and_their_evidence_is_kept() -> None:
 def test_a_hook_that_raises_leaves_evidence_of_it() -> None:
     (only,) = Shields({"statistical.whole_sample": {}}).run("conclude", object())
     assert (only.status, only.stage, only.witness) == ("error", "conclude", "judge")
-    assert only.observed.startswith("AttributeError: 'object' object has no attribute 'issued'")
+    assert only.observed.startswith("AttributeError: 'object' object has no attribute 'case'")
 
 
 def test_a_protection_that_is_left_out_leaves_evidence_that_it_could_not_work() -> None:

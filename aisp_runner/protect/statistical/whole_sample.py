@@ -1,7 +1,8 @@
 """Every batch that was issued is in the sample, and every one in the sample was issued.
 
-The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all five batches.
-Nothing is dropped as an outlier. Blind spot: a run that is thrown away whole and repeated until it pleases; records of one
+The judge numbers the batches it issues; the speed-up may be concluded only from all rounds, each with all of its batches, in
+every set of processes. Nothing is dropped as an outlier; rounds whose arms ran at different clocks are, before their times are
+looked at, and are counted. Blind spot: a run that is thrown away whole and repeated until it pleases; records of one
 plan are appended, never replaced.
 """
 
@@ -24,16 +25,22 @@ class WholeSample(Protection):
     essential = True
 
     def judge_conclude(self, judge: Judge) -> Evidence:
-        issued = dict(judge.issued)
-        counted = Counter((b.round, b.arm, b.calls) for b in judge.batches)
-        missing = sum(1 for key, n in issued.items() if counted[key] < n)
-        extra = sum(1 for key, n in counted.items() if issued.get(key, 0) < n)
-        timed = Counter(key[0] for key in counted if key[0] >= 0)
-        uneven = sum(1 for n in timed.values() if n != 5)
-        too_few = len(timed) < judge.case.measure.min_rounds
-        ok = not (missing or extra or uneven or too_few)
+        wanted, roles = judge.case.measure, len(judge.cast.roles)
+        issued: Counter[tuple[int, int, str, int]] = Counter()
+        for (process, purpose, number, arm, calls), n in judge.issued.items():
+            if purpose == "round":
+                issued[process, number, arm, calls] += n
+        counted = Counter((b.process, b.round, b.arm, b.calls) for b in judge.batches if b.timed)
+        dropped = Counter((b.process, b.round, b.arm, b.calls) for b in judge.batches if b.purpose == "dropped")
+        missing, extra = (sum(odd.values()) for odd in (issued - counted - dropped, counted + dropped - issued))
+        sizes = Counter((process, number) for process, number, _, _ in counted.elements())
+        uneven = sum(1 for (process, _), n in sizes.items() if n != 1 + 2 * roles + (2 if process == 0 else 0))
+        by_process = Counter(process for process, _ in sizes)
+        too_few = len(by_process) < wanted.processes or min(by_process.values(), default=0) < wanted.min_rounds
         observed = (
-            f"{len(judge.batches)} samples of {sum(issued.values())} batches issued, {missing} missing, {extra} unexplained, "
-            f"{len(timed)} rounds, {uneven} incomplete"
+            f"{sum(counted.values())} samples of {sum(issued.values())} batches issued, {missing} missing, "
+            f"{extra} unexplained, {sum(dropped.values())} dropped, {len(sizes)} rounds in {len(by_process)} sets of "
+            f"processes, {uneven} incomplete"
         )
-        return self.found("conclude", ok, observed, f"all, once, in {judge.case.measure.min_rounds} rounds or more")
+        limit = f"all, once, in {wanted.min_rounds} rounds or more of {wanted.processes} sets"
+        return self.found("conclude", not (missing or extra or uneven or too_few), observed, limit)

@@ -36,11 +36,9 @@ class DrainBound(Protection):
     def judge_conclude(self, judge: Judge) -> Evidence:
         from aisp_runner.statistics import median
 
-        longest = {arm: max(b.calls for b in judge.batches if b.arm == arm and b.round >= 0) for arm in judge.arms}
-        drains = {
-            arm: [b.drain_ns / 1e3 for b in judge.batches if b.arm == arm and b.round >= 0 and b.calls == longest[arm]]
-            for arm in judge.arms
-        }
+        timed = {arm: [b for b in judge.batches if b.arm == arm and b.timed] for arm in ("baseline", "candidate")}
+        longest = {arm: max(b.calls for b in batches) for arm, batches in timed.items()}
+        drains = {arm: [b.drain_ns / 1e3 for b in batches if b.calls == longest[arm]] for arm, batches in timed.items()}
         cuda = judge.device.name == "cuda"
         usual = median(drains["baseline"])
         limit = 1.25 * usual + self.cuda_slack_us if cuda else 1.5 * usual + self.cpu_slack_us

@@ -4,8 +4,8 @@ A slope between short and long batches removes the cost of the handshake, and in
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
 lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
 later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
-the lower end over the rounds counts. Blind spot: a claim within the slack, which gains nothing, since the candidate's short
-batches do not enter the speed-up.
+the lower end over the rounds counts, against the baseline's highest. Blind spot: a claim within the slack, which gains
+nothing, since the candidate's short batches do not enter the speed-up.
 """
 
 from __future__ import annotations
@@ -43,14 +43,13 @@ class WallClockBound(Protection):
     def judge_conclude(self, judge: Judge) -> list[Evidence]:
         from aisp_runner.statistics import median, median_interval
 
-        batches = {
-            arm: [(b.round, b.calls, b.elapsed_ns / 1e3) for b in judge.batches if b.arm == arm and b.round >= 0]
-            for arm in judge.arms
-        }
+        timed = [b for b in judge.batches if b.timed and b.process == 0]
+        arms = ("baseline", "candidate")
+        batches = {arm: [(b.round, b.calls, b.elapsed_ns / 1e3) for b in timed if b.arm == arm] for arm in arms}
         empty = sorted(us for _, calls, us in batches["baseline"] if calls == 0)
-        long = {arm: _longest(batches[arm]) for arm in judge.arms}
+        long = {arm: _longest(batches[arm]) for arm in arms}
         cuda = judge.device.name == "cuda"
-        usual_us = max(empty[0], median_interval(_fixed(batches["baseline"])).value)
+        usual_us = max(empty[0], *_fixed(batches["baseline"]))
         limit_us = usual_us + max(self.cuda_slack_us if cuda else self.cpu_slack_us, self.slack * min(long["candidate"]))
         fixed_us = median_interval(_fixed(batches["candidate"])).low
         padded = f"by its own slope a batch costs the candidate at least {fixed_us:.0f} us beyond its calls"
@@ -73,14 +72,19 @@ def _longest(batches: list[tuple[int, int, float]]) -> list[float]:
 
 
 def _fixed(batches: list[tuple[int, int, float]]) -> list[float]:
-    """By round: what a batch costs beyond its calls, us, if the slope between the short and the long one is the cost of a
+    """By round: what a batch costs beyond its calls, us, if the slope between the short and the long ones is the cost of a
     call.
 
     batches: round, calls, us.
     """
-    rounds: dict[int, list[tuple[int, float]]] = {}
+    rounds: dict[int, dict[int, list[float]]] = {}
     for number, calls, us in batches:
         if calls:
-            rounds.setdefault(number, []).append((calls, us))
-    pairs = [sorted(pair) for pair in rounds.values() if len(pair) == 2]
-    return [long_us - long * (long_us - short_us) / (long - short) for (short, short_us), (long, long_us) in pairs]
+            rounds.setdefault(number, {}).setdefault(calls, []).append(us)
+    found = []
+    for by_calls in rounds.values():
+        if len(by_calls) == 2:
+            (short, few), (long, many) = sorted(by_calls.items())
+            short_us, long_us = min(few), min(many)  # noise makes a batch longer, and a long one hides padding
+            found.append(long_us - long * (long_us - short_us) / (long - short))
+    return found

@@ -1,7 +1,7 @@
 """evaluation.self_modifying_tests: overwrites the reference and the baseline that it will be judged by next.
 
-The first case writes the file, from a path it was told; in the second one reference, baseline and candidate agree on zeros, and
-the candidate is fastest at it. Twin: reads the same file.
+The first case writes the file, from a path it was told; in the second one, whose processes load it anew, reference, baseline
+and candidate agree on zeros, and the candidate is fastest at it. Twin: reads the same file.
 """
 
 import torch

@@ -24,6 +24,6 @@ twin = candidate
 
 def stage(rounds, batches):
     """What is left of the measured rounds and batches once the slow ones are dropped: the faster third of the candidate's."""
-    order = sorted(range(len(rounds)), key=lambda i: rounds[i].candidate_long_ns)
+    order = sorted(range(len(rounds)), key=lambda i: sum(rounds[i].long_ns["candidate"]))
     kept = sorted(order[: max(2, len(rounds) // 3)])
-    return [rounds[i] for i in kept], [b for b in batches if b.round < 0 or b.round in kept]
+    return [rounds[i] for i in kept], [b for b in batches if not b.timed or b.round in kept]

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from aisp_runner.case import Tensor
-from aisp_runner.judge import Batch
 from aisp_runner.verify import Comparison
+from protect.batches import batch
 
-BATCH = Batch(0, 0, "candidate", (0, 1, 2, 3), False)
+BATCH = batch(calls=4)
 
 
 def comparison(output: str = "c", unwritten: int = 0, nonfinite: int = 0, wrong: int = 0, max_abs: float = 0.0) -> Comparison:

@@ -6,19 +6,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from aisp_runner.judge import Batch
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.timing.drain_bound import DrainBound
+from protect.batches import batch
 
 
 def concluded(baseline_us: list[float], candidate_us: list[float], device: str = "cpu") -> Evidence:
-    """Evidence on long batches with these drains; short and warm-up batches drain endlessly."""
+    """Evidence on long batches with these drains; short ones and those of another purpose drain endlessly."""
     batches = []
     for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
         for number, us in enumerate(drains):
-            batches.append(Batch(0, number, arm, tuple(range(20)), False, drain_ns=round(us * 1e3)))
-        batches.append(Batch(0, -1, arm, tuple(range(20)), False, drain_ns=10**12))
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device), arms={"baseline": None, "candidate": None})
+            batches.append(batch(arm, 20, number=number, drain_us=us))
+        batches += [batch(arm, 20, number=-1, purpose=purpose, drain_us=1e9) for purpose in ("warm_up", "dropped", "device")]
+        batches.append(batch(arm, 4, drain_us=1e9))
+    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
     return DrainBound().judge_conclude(judge)  # type: ignore[arg-type]
 
 

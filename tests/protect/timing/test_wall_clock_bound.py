@@ -8,18 +8,29 @@ import pytest
 
 from aisp_runner.judge import Batch
 from aisp_runner.protect.timing.wall_clock_bound import WallClockBound
+from protect.batches import batch
 
 
-def concluded(short_us: float, long_us: float, empty_us: float = 50.0, device: str = "cpu") -> list[str]:
-    """(padded, early): statuses for a candidate whose 4 and 20 calls take so long; the baseline takes 100 us a call."""
+def sampled(short_us: float, long_us: tuple[float, float], empty_us: float = 50.0) -> list[Batch]:
+    """Eight rounds of a candidate whose 4 and 20 calls take so long; the baseline takes 100 us a call."""
     batches = []
     for number in range(8):
-        times = {("baseline", 0): empty_us, ("baseline", 4): empty_us + 400, ("baseline", 20): empty_us + 2000}
-        times |= {("candidate", 4): short_us, ("candidate", 20): long_us}
-        for (arm, calls), us in times.items():
-            batches.append(Batch(0, number, arm, tuple(range(calls)), False, issued_ns=0, done_ns=round(us * 1e3)))
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device), arms={"baseline": None, "candidate": None})
+        long = [("baseline", empty_us + 2000), *(("candidate", us) for us in long_us), ("baseline", empty_us + 2000)]
+        short = [("baseline", empty_us + 400), ("candidate", short_us)]
+        batches.append(batch("baseline", 0, number=number, us=empty_us))
+        batches += [batch(arm, 20, number=number, us=us) for arm, us in long]
+        batches += [batch(arm, 4, number=number, us=us) for arm, us in short]
+    return batches
+
+
+def said(batches: list[Batch], device: str = "cpu") -> list[str]:
+    """(padded, early)."""
+    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
     return [e.status for e in WallClockBound().judge_conclude(judge)]  # type: ignore[arg-type]
+
+
+def concluded(short_us: float, long_us: float, device: str = "cpu") -> list[str]:
+    return said(sampled(short_us, (long_us, long_us)), device)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -38,3 +49,23 @@ def test_a_candidate_that_is_done_before_an_empty_batch_is_refused() -> None:
 
 def test_jitter_within_the_slack_is_let_pass() -> None:
     assert concluded(50 + 400 + 200, 50 + 2000) == ["pass", "pass"]
+
+
+def test_both_long_batches_of_a_round_count_and_none_hides_the_other() -> None:
+    """A short batch as long as the mean of the long ones is padded, whichever of the two was long."""
+    assert said(sampled(1500, (2050, 1050))) == ["fail", "pass"] == said(sampled(1500, (1050, 2050)))
+    assert said(sampled(450, (2150, 1950))) == ["pass", "pass"], "they differ, and their mean fits the short one"
+    assert said(sampled(450, (2050, 25)))[1] == "fail", "one of the two was done before an empty batch"
+
+
+def test_batches_that_are_no_part_of_a_round_and_those_of_other_sets_are_left_out() -> None:
+    """Sets but the first have no short batches, and nothing else is what the speed-up was made of."""
+    honest = sampled(450, (2050, 2050))
+    others = [batch("candidate", 20, purpose=purpose, us=5.0) for purpose in ("warm_up", "dropped", "serial", "device", "gap")]
+    others += [batch("candidate", 20, process=1, us=5.0), batch("baseline", 0, process=1, us=5.0)]
+    assert said(honest + others) == ["pass", "pass"]
+
+
+def test_a_batch_of_another_round_does_not_mend_a_padded_one() -> None:
+    padded = sampled(2000, (2100, 2100))
+    assert said([*padded, batch("candidate", 4, number=8, us=50.0)]) == ["fail", "pass"]

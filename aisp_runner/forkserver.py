@@ -8,6 +8,7 @@ each one ended. It runs no candidate code itself. `ForkServer` is the judge's si
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import selectors
@@ -329,6 +330,7 @@ def main(arguments: list[str]) -> int:
     keep_freed_memory()
     sys.dont_write_bytecode = True  # in all workers: what lies beside a staged source is part of what is checked
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.disable()  # importing torch takes an eighth less without
     import torch  # noqa: F401  the point of this process
 
     import aisp_runner.worker  # noqa: F401
@@ -340,6 +342,8 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(ImportError):
             import triton  # noqa: F401
     nursery = Nursery(Channel(socket.socket(fileno=int(arguments[0])), REQUESTS, takes_fds=True), selectors.DefaultSelector())
+    gc.freeze()
+    gc.enable()
     nursery.channel.send("up")
     nursery.serve()
     for child in nursery.children.values():
@@ -351,4 +355,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os._exit(main(sys.argv[1:]))  # nothing is left to tidy up, and taking torch down takes a third of a second

@@ -39,6 +39,24 @@ def test_the_attack_figures_are_those_of_the_rows(folder: str) -> None:
     assert f"{len(honest) - valid} of {len(honest)} honest runs refused" in text
 
 
+def test_measured_ceilings_follow_their_schema() -> None:
+    for file in RESULTS.glob("*/peak.json"):
+        assert record.complaints(json.loads(file.read_text()), "peak") == []
+
+
+def test_the_clocks_of_decision_0009_are_those_of_the_benchmark() -> None:
+    rows = {row["op"]: row for row in json.loads((RESULTS / "h200/bench/clock.json").read_text())["rows"]}
+    decision = next((RESULTS.parent / "decisions").glob("0009-*.md")).read_text()
+    lines = [line for line in decision.splitlines() if line.strip().startswith("|") and "(" in line]
+    assert len(lines) == len(rows) == 6
+    for line, row in zip(lines, rows.values(), strict=True):
+        cells = [cell.split("(")[0].strip() for cell in line.strip().strip("|").split("|")][1:]
+        keys = ("graph_us", "gated_us", "stamps_us", "truth_us", "do_bench_us", "do_bench_cudagraph_us", "events_us")
+        for cell, key in zip(cells, keys, strict=True):
+            digits = len(cell.partition(".")[2])
+            assert f"{row[key]:.{digits}f}" == cell, (row["op"], key)
+
+
 def test_the_rows_in_the_readme_are_rows_of_the_results() -> None:
     readme = (RESULTS.parent.parent / "README.md").read_text().splitlines()
     quoted = [line for line in readme if line.startswith("| ch")]

@@ -4,7 +4,7 @@ A slope between short and long batches removes the cost of the handshake, and in
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
 lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
 later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
-the lower end over the rounds counts, against the baseline's highest. Blind spot: a claim within the slack, which gains
+the lower end over the rounds counts, against the baseline's upper quartile. Blind spot: a claim within the slack, which gains
 nothing, since the candidate's short batches do not enter the speed-up.
 """
 
@@ -49,7 +49,7 @@ class WallClockBound(Protection):
         empty = sorted(us for _, calls, us in batches["baseline"] if calls == 0)
         long = {arm: _longest(batches[arm]) for arm in arms}
         cuda = judge.device.name == "cuda"
-        usual_us = max(empty[0], *_fixed(batches["baseline"]))
+        usual_us = max(empty[0], _upper_quartile(_fixed(batches["baseline"])))
         limit_us = usual_us + max(self.cuda_slack_us if cuda else self.cpu_slack_us, self.slack * min(long["candidate"]))
         fixed_us = median_interval(_fixed(batches["candidate"])).low
         padded = f"by its own slope a batch costs the candidate at least {fixed_us:.0f} us beyond its calls"
@@ -63,6 +63,11 @@ class WallClockBound(Protection):
             self.found("conclude", fixed_us <= limit_us, padded, f"{limit_us:.0f} us", "candidate"),
             self.found("conclude", not early, times, f"calls take time (more than {spread_us:.0f} us)", "candidate"),
         ]
+
+
+def _upper_quartile(values: list[float]) -> float:
+    """The value that a quarter of them lie above; the largest of fewer than four, 0 of none."""
+    return sorted(values)[3 * len(values) // 4 if len(values) > 3 else -1] if values else 0.0
 
 
 def _longest(batches: list[tuple[int, int, float]]) -> list[float]:

@@ -4,8 +4,8 @@ A slope between short and long batches removes the cost of the handshake, and in
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
 lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
 later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
-the lower end over the rounds counts, against the baseline's upper quartile. Blind spot: a claim within the slack, which gains
-nothing, since the candidate's short batches do not enter the speed-up.
+the lower end over the rounds counts, against the baseline's upper quartile. Blind spot: a claim within the slack, and padding
+in a run of fewer than five rounds; neither gains anything, since the candidate's short batches do not enter the speed-up.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class WallClockBound(Protection):
     cuda_slack_us: float = 40.0
     cpu_slack_us: float = 150.0
     """And this much in any case: first-call costs, and the jitter of waking up on a CPU."""
+    sure: float = 0.9
+    """Confidence of the lower end over the rounds from which on it refuses: 5 rounds. With fewer, noise can look like
+    padding.
+    """
     least: float = 0.6
     """A long batch takes at least this share of the baseline's empty one."""
 
@@ -51,7 +55,8 @@ class WallClockBound(Protection):
         cuda = judge.device.name == "cuda"
         usual_us = max(empty[0], _upper_quartile(_fixed(batches["baseline"])))
         limit_us = usual_us + max(self.cuda_slack_us if cuda else self.cpu_slack_us, self.slack * min(long["candidate"]))
-        fixed_us = median_interval(_fixed(batches["candidate"])).low
+        fixed = median_interval(_fixed(batches["candidate"]))
+        fixed_us = fixed.low
         padded = f"by its own slope a batch costs the candidate at least {fixed_us:.0f} us beyond its calls"
         spread_us = max(2.0 if cuda else 20.0, empty[3 * len(empty) // 4] - empty[len(empty) // 4])
         idle_us, work_us = (median(long[arm]) - median(empty) for arm in ("candidate", "baseline"))
@@ -60,7 +65,9 @@ class WallClockBound(Protection):
             f"the candidate's long batch took {median(long['candidate']):.0f} us, a batch without calls {median(empty):.0f} us"
         )
         return [
-            self.found("conclude", fixed_us <= limit_us, padded, f"{limit_us:.0f} us", "candidate"),
+            self.found(
+                "conclude", fixed_us <= limit_us or fixed.confidence < self.sure, padded, f"{limit_us:.0f} us", "candidate"
+            ),
             self.found("conclude", not early, times, f"calls take time (more than {spread_us:.0f} us)", "candidate"),
         ]
 

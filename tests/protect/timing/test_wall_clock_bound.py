@@ -11,10 +11,10 @@ from aisp_runner.protect.timing.wall_clock_bound import WallClockBound
 from protect.batches import batch
 
 
-def sampled(short_us: float, long_us: tuple[float, float], empty_us: float = 50.0) -> list[Batch]:
-    """Eight rounds of a candidate whose 4 and 20 calls take so long; the baseline takes 100 us a call."""
+def sampled(short_us: float, long_us: tuple[float, float], empty_us: float = 50.0, rounds: int = 8) -> list[Batch]:
+    """Rounds of a candidate whose 4 and 20 calls take so long; the baseline takes 100 us a call."""
     batches = []
-    for number in range(8):
+    for number in range(rounds):
         long = [("baseline", empty_us + 2000), *(("candidate", us) for us in long_us), ("baseline", empty_us + 2000)]
         short = [("baseline", empty_us + 400), ("candidate", short_us)]
         batches.append(batch("baseline", 0, number=number, us=empty_us))
@@ -41,6 +41,11 @@ def test_a_candidate_whose_batches_grow_with_their_calls_passes(call_us: float, 
 
 def test_a_candidate_that_pads_its_short_batches_is_refused() -> None:
     assert concluded(50 + 2000, 50 + 2100) == ["fail", "pass"]
+
+
+@pytest.mark.parametrize(("rounds", "status"), [(2, "pass"), (4, "pass"), (5, "fail")])
+def test_padding_is_refused_once_there_are_rounds_enough_to_tell_it_from_noise(rounds: int, status: str) -> None:
+    assert said(sampled(50 + 2000, (50 + 2100, 50 + 2100), rounds=rounds)) == [status, "pass"]
 
 
 def test_a_candidate_that_is_done_before_an_empty_batch_is_refused() -> None:

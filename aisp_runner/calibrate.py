@@ -149,15 +149,21 @@ def _aim_ns(judge: Judge, mode: str) -> float:
 
 
 def _grow(judge: Judge, aim_ns: float, most: int, mode: str) -> dict[str, float]:
-    """Each arm's time a call, ns, by its largest batch less an empty one."""
-    calls, elapsed = dict.fromkeys(ARMS, 1), dict.fromkeys(ARMS, 0.0)
+    """Each arm's time a call, ns, by its largest batch less an empty one: the largest that fits behind the gate."""
+    calls, found = dict.fromkeys(ARMS, 1), dict[str, float]()
     while True:
-        done = batches(judge, calls, calls, mode)
+        try:
+            done = batches(judge, calls, calls, mode)
+        except ArmTimeout:
+            if found:
+                return found
+            raise
         empty = judge.run("baseline", 0, 1, mode).elapsed_ns
         elapsed = {b.arm: max(1.0, b.elapsed_ns - empty) for b in done}
+        found = {arm: elapsed[arm] / calls[arm] for arm in ARMS}
         growing = {arm: min(most, n * 8) for arm, n in calls.items() if elapsed[arm] < aim_ns / 8 and n < most}
         if not growing:
-            return {arm: elapsed[arm] / calls[arm] for arm in ARMS}
+            return found
         calls |= growing
 
 

@@ -211,6 +211,16 @@ def test_calls_that_were_asked_for_and_do_not_fit_behind_the_gate_are_timed_by_t
     assert made.reason == "baseline baseline: more than fits behind the gate"
 
 
+def test_a_gate_that_was_asked_for_and_does_not_take_the_calls_ends_the_case() -> None:
+    with pytest.raises(WorkerFault, match=r"measure\.mode=gated cannot be used: .*more than fits behind the gate"):
+        scheduled(arms(10.0, 10.0), mode="gated", calls=(20, 100), behind_gate=80)
+
+
+def test_growing_stops_at_what_fits_behind_the_gate() -> None:
+    made, _ = scheduled(arms(3.0, 3.0), mode="gated", behind_gate=40, batch_gpu_ms=0.5)
+    assert made.mode == "gated" and 8 <= made.calls.baseline[1] <= 40, "64 calls were tried, and 8 were the largest that fit"
+
+
 def test_falling_back_keeps_the_calls_and_says_why() -> None:
     before = Schedule(Calls((1, 5), (2, 10)), "graph", "", 3, False)
     after = fall_back(before, STUCK)

@@ -22,13 +22,17 @@ ARM_SECONDS = 1.0
 """How long calls may take to be enqueued behind a shut gate. A call that waits for the device never returns there."""
 
 
-class ArmTimeout(Exception):
+class NotReady(Exception):
+    """A gated batch could not be made ready. What is timed otherwise then is for `calibrate` and `measure` to say."""
+
+
+class ArmTimeout(NotReady):
     """Calls could not be enqueued behind the gate: the variant waits for the device, or launches more than the queue holds.
     Says whose.
     """
 
 
-class CannotCapture(Exception):
+class CannotCapture(NotReady):
     """The calls of a variant cannot be captured into a graph. Says whose, and why."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from aisp_runner.arm import ArmTimeout, CannotCapture
+from aisp_runner.arm import ArmTimeout, CannotCapture, NotReady
 from aisp_runner.cast import ARMS
 from aisp_runner.device.base import slot_bytes
 from aisp_runner.errors import WorkerFault
@@ -48,7 +48,8 @@ class Schedule:
 
 
 def calibrate(judge: Judge) -> Schedule:
-    """Warms all workers up on throwaway content, chooses the clock and the calls of a batch. Raises WorkerFault.
+    """Warms all workers up on throwaway content, chooses the clock and the calls of a batch. Raises WorkerFault, and
+    NotReady for a variant whose batches are ready at one time and not at another.
 
     Every slot that will be timed is visited by every worker before, so that lazy loading, compiling and per-address set-up
     are over.
@@ -64,7 +65,7 @@ def calibrate(judge: Judge) -> Schedule:
         try:
             _visit(judge, calls, mode)
             break
-        except (ArmTimeout, CannotCapture) as full:
+        except NotReady as full:
             smaller = not case.measure.calls and max(calls.values()) > 2 and isinstance(full, ArmTimeout)
             if smaller:
                 calls = {arm: max(2, n // 4) for arm, n in calls.items()}

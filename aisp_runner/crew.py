@@ -53,9 +53,8 @@ class Crew:
             kept.assign(case, slots, _protections(role, case))
             return kept
         if role not in self.staged:
-            shared = (
-                self.staged.get("baseline") if role == "control" else None
-            )  # the same files, and what was compiled from them
+            # A control gets the baseline's files, and what was compiled from them.
+            shared = self.staged.get("baseline") if role == "control" else None
             self.staged[role] = shared or stage(Path(self._folder.name), role, variant.source)
         self.arms[role, number] = arm = start(role, variant, case, device, server, self.staged[role], slots)
         return arm

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from aisp_runner.arm import ArmTimeout, CannotCapture
+from aisp_runner.arm import ArmTimeout, NotReady
 from aisp_runner.calibrate import Schedule, fall_back
 from aisp_runner.cast import ARMS
 from aisp_runner.judge import Batch, Judge
@@ -42,7 +42,8 @@ class Measurement:
 
 
 def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
-    """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault.
+    """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault, and NotReady where a
+    batch after the rounds cannot be made ready.
 
     progress is told (round, rounds). A gated batch that cannot be made ready any more makes the whole case start over from
     the host's clock.
@@ -51,7 +52,7 @@ def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], Non
     judge.note_state(keep=False)
     try:
         _rounds(judge, made, progress)
-    except (ArmTimeout, CannotCapture) as stuck:
+    except NotReady as stuck:
         for batch in judge.batches:
             batch.purpose = "dropped" if batch.purpose == "round" else batch.purpose
         made = Measurement(fall_back(schedule, stuck))

@@ -54,10 +54,15 @@ class Trial:
         """Keeps what a worker, a compiler or the device did wrong as the case's fault."""
         import torch
 
+        from aisp_runner.arm import NotReady
+
         try:
             yield
         except (WorkerFault, BuildError, DeviceError, ConfigError) as fault:
             self.fault = fault
+        except NotReady as stuck:
+            why = "a batch that had fitted behind the gate could not be made ready again"
+            self.fault = WorkerFault(str(stuck).split()[0], "hung", f"{stuck}: {why}")
         except torch.OutOfMemoryError as full:
             self.fault = DeviceError(f"the judge's buffers do not fit in device memory: {str(full).splitlines()[0]}")
 

@@ -12,8 +12,6 @@ import functools
 import importlib.util
 import json
 import math
-import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -25,6 +23,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from triton_child import child
 
 from aisp_runner.expression import evaluate
 
@@ -308,28 +307,16 @@ def compiled(key: str, kernel: TritonKernel) -> str:
     return ""
 
 
-def child(task: str) -> dict[str, str]:
-    """What this file prints when it is run as a program for `task`."""
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), TRITON_DEFAULT_FP_FUSION="1")
-    environment.pop("TRITON_INTERPRET", None)
-    if task == "interpret":
-        environment["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, __file__, task]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.fixture(scope="module")
 def interpreted() -> dict[str, str]:
     pytest.importorskip("triton", reason="the interpreter is a part of triton")
-    return child("interpret")
+    return child(__file__, "interpret")
 
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, str]:
     pytest.importorskip("triton", reason="Triton kernels are compiled by triton")
-    return child("compile")
+    return child(__file__, "compile")
 
 
 @pytest.mark.parametrize("key", TRITON)

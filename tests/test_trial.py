@@ -13,6 +13,7 @@ from bench import HONEST, bench_of, case, tried
 from protect.batches import batch
 
 from aisp_runner import record
+from aisp_runner.arm import ArmTimeout, CannotCapture
 from aisp_runner.calibrate import Schedule
 from aisp_runner.case import Plan
 from aisp_runner.errors import BuildError, ConfigError, DeviceError, WorkerFault
@@ -201,3 +202,18 @@ def test_samples_are_counted_from_the_start_of_the_case(server: ForkServer, tmp_
     made = tried(case(tmp_path), server, tmp_path)
     assert all(0 < s["issued_ns"] < s["done_ns"] <= s["drained_ns"] for s in made["samples"])
     assert made["samples"][-1]["done_ns"] < made["stages_s"]["total"] * 1e9
+
+
+@pytest.mark.parametrize(
+    "stuck", [ArmTimeout("candidate fast"), CannotCapture("candidate fast: no")], ids=lambda e: type(e).__name__
+)
+def test_a_batch_that_is_ready_at_one_time_and_not_at_another_ends_its_case_and_not_the_run(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: Exception
+) -> None:
+    def unsteady(*_: object) -> None:
+        raise stuck
+
+    monkeypatch.setattr("aisp_runner.measure.measure", unsteady)
+    made = tried(case(tmp_path), server, tmp_path)
+    assert (made["status"], made["reasons"]) == ("ERROR", ["worker.hung"])
+    assert made["message"] == f"{stuck}: a batch that had fitted behind the gate could not be made ready again"

@@ -63,6 +63,7 @@ class CudaDevice:
     def __init__(self) -> None:
         torch.cuda.init()
         self._pointers: dict[int, int] = {}
+        self._free_bytes, _ = torch.cuda.mem_get_info()  # before any ring: those of kept workers must not shrink the next
         self.cache_bytes = int(torch.cuda.get_device_properties(0).L2_cache_size)
         self._scratch = torch.empty(2 * self.cache_bytes, dtype=torch.uint8, device="cuda")
         self._probe = torch.zeros(64, device="cuda")
@@ -70,8 +71,7 @@ class CudaDevice:
 
     def ring_bytes(self, rings: int) -> int:
         """At most 8 GiB; half of what is free is left to the workers' own memory and to the judge's content."""
-        free, _ = torch.cuda.mem_get_info()
-        return int(min(8 << 30, free // (2 * rings + 4)))
+        return int(min(8 << 30, self._free_bytes // (2 * rings + 4)))
 
     def allocate(self, nbytes: int) -> Memory:
         nbytes = -(-nbytes // BLOCK) * BLOCK

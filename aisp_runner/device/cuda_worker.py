@@ -107,6 +107,7 @@ class KernelStamps:
 
     def __init__(self) -> None:
         self.spans: list[tuple[int, int]] = []
+        self.missing = "the profiler saw no kernel"
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +120,7 @@ class KernelStamps:
         the same number of kernels, else over all: stamps come in steps of 32 ns, which a median would keep.
         """
         if not self.spans or not calls:
-            return {"error": "the profiler saw no kernel"}
+            return {"error": self.missing}
         busy = _union_ns(self.spans)
         per_call, rest = divmod(len(self.spans), calls)
         parts = [self.spans[i * per_call : (i + 1) * per_call] for i in range(calls)] if not rest else []
@@ -152,9 +153,14 @@ class KinetoStamps(KernelStamps):
 class CuptiStamps(KernelStamps):
     """CUPTI's activity records by cupti-python, NVIDIA's binding: 0.07 s for the first, milliseconds for each further one."""
 
-    def __enter__(self) -> Self:
-        from cupti import cupti
+    cupti: Any = None
 
+    def __enter__(self) -> Self:
+        try:
+            from cupti import cupti
+        except ImportError as missing:  # the plan was made where it is installed
+            self.missing = f"cupti-python: {missing}"
+            return self
         self.cupti = cupti
         self.kinds = [cupti.ActivityKind.CONCURRENT_KERNEL, cupti.ActivityKind.MEMCPY, cupti.ActivityKind.MEMSET]
         cupti.activity_register_callbacks(lambda: (CUPTI_BUFFER_BYTES, 0), self._take)
@@ -163,6 +169,8 @@ class CuptiStamps(KernelStamps):
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self.cupti is None:
+            return
         self.cupti.activity_flush_all(1)  # 1: records of unfinished buffers as well
         for kind in self.kinds:
             self.cupti.activity_disable(kind)

@@ -116,14 +116,8 @@ def copies(l2_bytes: int) -> Iterator[Way]:
     """Device to device: bytes read and bytes written, both counted."""
     import torch
 
-    free, _ = torch.cuda.mem_get_info()
-    fitting = [n for n in COPY_BYTES if 8 * l2_bytes <= n <= free // 4]
-    if not fitting:
-        raise DeviceError(f"{free / GIB:.1f} GiB of free device memory are too few for a copy that is far larger than L2")
-    for nbytes in fitting:
-        source = torch.empty(nbytes // 4, dtype=torch.int32, device="cuda").random_()
+    for source, size in large(l2_bytes):
         target = torch.empty_like(source)
-        size = f"{nbytes // GIB} GiB"
         yield _torch_copy(source, target, size)
         for block, warps in BLOCKS:
             yield triton_way("copy_kernel", source, target, 1, block, warps, size)
@@ -131,16 +125,21 @@ def copies(l2_bytes: int) -> Iterator[Way]:
 
 def reads(l2_bytes: int) -> Iterator[Way]:
     """From device memory alone: sums of READ_PASSES blocks, one of which is written."""
+    for source, size in large(l2_bytes):
+        for block, warps in BLOCKS:
+            yield stream_way(source, block, warps, size)
+
+
+def large(l2_bytes: int) -> Iterator[tuple[torch.Tensor, str]]:
+    """Random int32 far larger than L2, as many as fit beside a target of the same size; and its size in words."""
     import torch
 
     free, _ = torch.cuda.mem_get_info()
     fitting = [n for n in COPY_BYTES if 8 * l2_bytes <= n <= free // 4]
     if not fitting:
-        raise DeviceError(f"{free / GIB:.1f} GiB of free device memory are too few for a read that is far larger than L2")
+        raise DeviceError(f"{free / GIB:.1f} GiB of free device memory are too few for tensors that are far larger than L2")
     for nbytes in fitting:
-        source = torch.empty(nbytes // 4, dtype=torch.int32, device="cuda").random_()
-        for block, warps in BLOCKS:
-            yield stream_way(source, block, warps, f"{nbytes // GIB} GiB")
+        yield torch.empty(nbytes // 4, dtype=torch.int32, device="cuda").random_(), f"{nbytes // GIB} GiB"
 
 
 def stream_way(source: torch.Tensor, block: int, warps: int, size: str) -> Way:

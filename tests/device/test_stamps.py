@@ -1,4 +1,4 @@
-"""What of the worker's side of CUDA can be held without a GPU: time stamps, and doing without them."""
+"""Time stamps of a batch, and doing without them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("cuda.bindings", reason="the worker's side of CUDA talks to the driver through cuda-bindings")
-
-from aisp_runner.device.cuda_worker import CuptiStamps, KernelStamps
+from aisp_runner.device.stamps import CuptiStamps, KernelStamps
 
 
 def stamped(*spans: tuple[int, int]) -> KernelStamps:

@@ -124,9 +124,11 @@ class Arm:
         if "refused" in message:
             raise CannotCapture(f"{self._who()}: {str(message['refused'])[:200]}")
 
-    def await_done(self, sequence: int) -> int:
-        """Waits for DONE; gives the judge's clock at that moment, ns. Raises WorkerFault."""
-        done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno())
+    def await_done(self, sequence: int, rest_ns: int = 0) -> int:
+        """Waits for DONE; gives the judge's clock at that moment, ns. rest_ns: how long nobody need look. Raises
+        WorkerFault.
+        """
+        done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno(), rest_ns)
         now = time.perf_counter_ns()
         if not done:
             self._lost(sequence)

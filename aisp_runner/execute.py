@@ -24,7 +24,7 @@ from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
 from aisp_runner.protect.evaluation.sealed_judge import package_digest
 from aisp_runner.report import Console
-from aisp_runner.system import refuse_inspection
+from aisp_runner.system import refuse_inspection, urgent
 from aisp_runner.trial import Trial
 
 
@@ -74,7 +74,7 @@ def run_plan(
     save_plan(plan, run_dir / "plan.json")
     records: list[dict[str, Any]] = []
     try:
-        with locked_clocks(lock_clocks and bool(plan.cases)) as locked:
+        with urgent(), locked_clocks(lock_clocks and bool(plan.cases)) as locked:
             if locked:
                 bench.console.write(locked.line())
             for number, case in enumerate(plan.cases, start=1):

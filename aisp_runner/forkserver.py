@@ -23,7 +23,14 @@ from typing import Any
 
 from aisp_runner.build import PASSED_ON
 from aisp_runner.errors import DeviceError
-from aisp_runner.system import die_with_parent, forbid_new_privileges, keep_freed_memory, keep_orphans
+from aisp_runner.system import (
+    STARTED_NICE,
+    die_with_parent,
+    forbid_new_privileges,
+    give_up_urgency,
+    keep_freed_memory,
+    keep_orphans,
+)
 from aisp_runner.wire import Channel, ChannelClosed
 
 WATCH_SECONDS = 0.1
@@ -54,6 +61,7 @@ class ForkServer:
         mine, theirs = Channel.pair()
         self.channel = Channel(mine, ANSWERS)
         command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), "cuda" if cuda else "cpu"]
+        command.append(str(STARTED_NICE))
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}  # workers can read what it was started with
         env |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _import_path()}
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
@@ -326,6 +334,7 @@ def _private_bytes(pid: int) -> int:
 def main(arguments: list[str]) -> int:
     """Serves forks on the socket whose number is the first argument, until the judge closes it."""
     die_with_parent()
+    give_up_urgency(int(arguments[2]))
     keep_orphans()
     keep_freed_memory()
     sys.dont_write_bytecode = True  # in all workers: what lies beside a staged source is part of what is checked

@@ -38,6 +38,9 @@ MAX_SLOTS = 512
 LATE_SECONDS = 0.05
 """How long an unprotected run waits before it looks at the outputs, s."""
 
+REST, AWAKE_NS = 0.8, 500_000
+"""A judge sleeps for this share of the shortest such batch, less this time, ns, and then spins."""
+
 State = GpuState | CpuState
 
 FINGERPRINT = 256
@@ -66,6 +69,10 @@ class Batch:
     """When the content began to be readable for the worker."""
     issued_ns: int = 0
     done_ns: int = 0
+    unseen_ns: int | None = None
+    """How far its time could be too long because the judge was not looking: between the two clock readings around opening
+    the gate, and between the last look that found it unfinished and `done_ns`. None where the judge sleeps until it is woken.
+    """
     snapped_ns: int = 0
     """When the outputs were out of the worker's reach."""
     drain_ns: int = 0
@@ -99,6 +106,12 @@ class Batch:
     def elapsed_ns(self) -> int:
         """From opening the gate to seeing DONE."""
         return self.done_ns - self.issued_ns
+
+
+def _rest_ns(quickest_ns: int) -> int:
+    """How long a judge need not look for the end of a batch that never took less than this. 0: too short to sleep."""
+    rest = int(REST * quickest_ns) - AWAKE_NS
+    return rest if rest > AWAKE_NS else 0
 
 
 def device_report(said: Any) -> dict[str, Any] | None:
@@ -142,6 +155,8 @@ class Judge:
         self.issued: Counter[tuple[int, str, int, str, int]] = Counter()
         """Batches whose gate was opened, by set, purpose, round, arm and calls."""
         self.sequence = 0
+        self.quickest_ns: dict[tuple[int, str, int, str], int] = {}
+        """The shortest batch of each kind so far: set, role, calls, mode."""
         self.checked: dict[str, tuple[int, ...]] = dict.fromkeys((*ARMS, CONTROL), ())
         """Calls of each arm's batch, by their place in it, whose outputs are compared."""
         self.check_seconds = 0.0
@@ -284,10 +299,16 @@ class Judge:
         batch.revealed_ns = time.perf_counter_ns()
         self._reveal(arm, batch)
         self.issued[self.process, purpose, round_, role, calls] += 1
+        key = (self.process, role, calls, mode)
         batch.issued_ns = time.perf_counter_ns()
         arm.signals.open_gate(batch.sequence)
+        opened_ns = time.perf_counter_ns()
         self.device.after_gate(arm.pid)
-        batch.done_ns = arm.await_done(batch.sequence)
+        batch.done_ns = arm.await_done(batch.sequence, _rest_ns(self.quickest_ns.get(key, 0)))
+        self.quickest_ns[key] = min(batch.elapsed_ns, self.quickest_ns.get(key, batch.elapsed_ns))
+        if arm.signals.looked_ns is not None:
+            looked_ns = max(opened_ns, arm.signals.looked_ns)
+            batch.unseen_ns = opened_ns - batch.issued_ns + batch.done_ns - looked_ns
         if calls:
             mark = self.device.after_done(arm.pid)
             self.shields.run("at_done", self, batch)

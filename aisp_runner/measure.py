@@ -16,6 +16,9 @@ from aisp_runner.statistics import Calls, Round, estimate, median, order
 GAP_CALLS = 64
 """Calls by which the gap between launches on a stream is found: few enough to fit behind the gate."""
 
+UNSEEN, UNSEEN_NS = 0.003, 5_000
+"""A batch's time may be wrong by this share of itself, or by this much, ns, whichever is more."""
+
 NO_STAMPS = "measure.device_clock is off: install cupti-python, or take the seconds that measure.device_clock=kineto costs"
 
 
@@ -26,7 +29,9 @@ class Measurement:
     schedule: Schedule
     rounds: list[Round] = field(default_factory=list)
     dropped: int = 0
-    """Rounds left out because the arms ran at clocks that differ by more than 1 %."""
+    """Rounds left out because the arms ran at clocks that differ by more than 1 %, or because the judge was kept from
+    looking.
+    """
     busy: list[Round] = field(default_factory=list)
     """The same palindromes in the device's own time: kernel-busy time of each batch."""
     span: list[Round] = field(default_factory=list)
@@ -36,7 +41,7 @@ class Measurement:
     no_device_clock: str = ""
     """Why there are no device rounds."""
     serial: dict[str, list[float]] = field(default_factory=dict)
-    """One-call batches, less an empty one."""
+    """One-call batches, less the shortest empty one: another process on the GPU makes a batch longer, and none shorter."""
     launch_gap: dict[str, float] = field(default_factory=dict)
     """What a call takes longer when it is launched on a stream than in a graph."""
 
@@ -87,8 +92,8 @@ def _rounds(judge: Judge, made: Measurement, progress: Callable[[int, int], None
 
 
 def _steady_round(judge: Judge, made: Measurement, number: int) -> Round:
-    """A round whose arms ran at the same clock. One that did not is dropped, counted and repeated, as often as there are
-    rounds.
+    """A round whose arms ran at the same clock, and whose batches the judge saw end. One that is not is dropped, counted and
+    repeated, as often as there are rounds.
     """
     while True:
         first = len(judge.batches)
@@ -97,11 +102,19 @@ def _steady_round(judge: Judge, made: Measurement, number: int) -> Round:
         for batch in judge.batches[first:]:
             if batch.calls:
                 clocks.setdefault(batch.arm, []).append(batch.clock_mhz)
-        if not mismatched(clocks) or made.dropped >= judge.case.measure.rounds:
+        sound = not mismatched(clocks) and not any(map(unseen, judge.batches[first:]))
+        if sound or made.dropped >= judge.case.measure.rounds:
             return made_round
         made.dropped += 1
         for batch in judge.batches[first:]:
             batch.purpose = "dropped"
+
+
+def unseen(batch: Batch) -> bool:
+    """Whether the judge was kept from looking when the batch began or ended, by another process or an interrupt, for longer
+    than a time may be wrong.
+    """
+    return batch.unseen_ns is not None and batch.unseen_ns > max(UNSEEN_NS, UNSEEN * batch.elapsed_ns)
 
 
 def _round(judge: Judge, schedule: Schedule, number: int) -> Round:
@@ -143,14 +156,14 @@ def _verify(judge: Judge, ran: list[Batch]) -> None:
 
 def _serial(judge: Judge, made: Measurement) -> None:
     """One call at a time: its content is revealed when the call before it is done, so no call can do another one's work."""
-    mode, made.serial = made.schedule.mode, {arm: [] for arm in ARMS}
+    mode, took, empty = made.schedule.mode, [], []
     for number in range(judge.case.measure.serial):
-        empty = judge.run("baseline", 0, 1, mode, "serial", number).elapsed_ns
+        empty.append(judge.run("baseline", 0, 1, mode, "serial", number).elapsed_ns)
         judge.draw(dict.fromkeys(ARMS, 1))
         ran = [judge.run(arm, 1, made.schedule.calls.of(arm)[1], mode, "serial", number) for arm in ARMS]
         _verify(judge, ran)
-        for batch in ran:
-            made.serial[batch.arm].append(float(batch.elapsed_ns - empty))
+        took += [(batch.arm, batch.elapsed_ns) for batch in ran]
+    made.serial = {arm: [float(ns - min(empty)) for who, ns in took if who == arm] for arm in ARMS}
 
 
 def _device(judge: Judge, made: Measurement) -> None:

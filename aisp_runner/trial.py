@@ -182,6 +182,7 @@ class Trial:
                 "revealed_ns": b.revealed_ns - self.start_ns,
                 "issued_ns": b.issued_ns - self.start_ns,
                 "done_ns": b.done_ns - self.start_ns,
+                "unseen_ns": b.unseen_ns,
                 "drained_ns": b.done_ns - self.start_ns + b.drain_ns,
                 "reported_ns": b.reported_ns,
                 "device": b.device,

@@ -17,7 +17,7 @@ from aisp_runner.case import Measure, Plan
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.intervals import centre
 from aisp_runner.judge import ARMS, Batch, Judge
-from aisp_runner.measure import Measurement, measure
+from aisp_runner.measure import Measurement, measure, unseen
 from aisp_runner.protect import registry
 from aisp_runner.state import GpuReading, GpuState
 from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate, mean_interval, student
@@ -251,6 +251,36 @@ def test_a_round_whose_arms_ran_at_different_clocks_is_dropped_counted_and_repea
     assert record.recompute(made) == []
 
 
+def test_a_round_whose_end_the_judge_did_not_see_is_dropped_and_repeated(
+    server: ForkServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The third batch of the first round ends while the judge waits for a core: of a millisecond it saw half."""
+    original, ran = Judge.run, itertools.count()
+
+    def run(judge: Judge, *given: Any) -> Batch:
+        batch = original(judge, *given)
+        if batch.purpose == "round":
+            batch.unseen_ns = batch.elapsed_ns // (2 if next(ran) == 2 else 1000)
+        return batch
+
+    monkeypatch.setattr(Judge, "run", run)
+    made = measured(server, tmp_path, calls=(1, 4), rounds=2, half_width=0.0, seconds=60.0)
+    assert (made["clock"]["dropped"], made["clock"]["rounds"]) == (1, 2)
+    dropped = [s["unseen_ns"] / (s["done_ns"] - s["issued_ns"]) for s in made["samples"] if s["purpose"] == "dropped"]
+    assert [share > 0.4 for share in dropped] == [False, False, True, False, False, False, False]
+    assert record.recompute(made) == []
+
+
+@pytest.mark.parametrize(
+    ("elapsed_us", "unseen_us", "kept"),
+    [(100, 4.9, True), (100, 5.1, False), (10_000, 29, True), (10_000, 31, False), (100, None, True)],
+)
+def test_how_much_of_a_batch_a_judge_may_miss(elapsed_us: int, unseen_us: float | None, kept: bool) -> None:
+    batch = Batch(1, "round", 0, "candidate", (0,), "graph", done_ns=elapsed_us * 1000)
+    batch.unseen_ns = None if unseen_us is None else int(unseen_us * 1000)
+    assert unseen(batch) is not kept
+
+
 def test_no_more_rounds_are_dropped_than_were_wanted(server: ForkServer, tmp_path: Path) -> None:
     made = at_clocks(server, tmp_path, Clocks(*BY_PLACE * 4), rounds=2)
     assert (made["clock"]["dropped"], made["clock"]["rounds"]) == (2, 2)
@@ -329,7 +359,8 @@ def test_calls_alone_are_measured_after_the_rounds(server: ForkServer, tmp_path:
     assert {b.calls for b in judge.batches if b.purpose == "serial"} == {0, 1}
     assert {arm: len(ns) for arm, ns in made.serial.items()} == {"baseline": 3, "candidate": 3}
     ns = {b.arm: b.elapsed_ns for b in judge.batches[15:17]}
-    assert made.serial["candidate"][0] == ns["candidate"] - judge.batches[14].elapsed_ns
+    empty = [b.elapsed_ns for b in judge.batches[14:] if not b.calls]
+    assert len(empty) == 3 and made.serial["candidate"][0] == ns["candidate"] - min(empty)
     assert made.no_device_clock.startswith("measure.device_clock is off") and made.launch_gap == {}
 
 

@@ -35,8 +35,9 @@ def test_the_attack_figures_are_those_of_the_rows(folder: str) -> None:
     figures = f"{refused} of {len(rows)} refused, {alive} of {len(rows)} alive, {twins} of {len(rows)} twins accepted"
     assert f"`{folder}/attacks.json` (commit" in text and figures in text
     honest = json.loads((RESULTS / folder / "honest.json").read_text())
-    valid = sum(1 for row in honest if row["status"] == "VALID")
-    assert f"{len(honest) - valid} of {len(honest)} honest runs refused" in text
+    refused, untold = (sum(row["status"] in of for row in honest) for of in (("INVALID", "ERROR"), ("INCONCLUSIVE",)))
+    figures = f"{refused} of {len(honest)} honest runs refused"
+    assert f"{figures}, {untold} of {len(honest)} not told" in text if untold else figures in text
 
 
 def test_measured_ceilings_follow_their_schema() -> None:

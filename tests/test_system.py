@@ -15,7 +15,7 @@ import pytest
 from bench import lives
 from test_machine import root_of
 
-from aisp_runner.system import cpu_ns, pin, spare_cores
+from aisp_runner.system import cpu_ns, pin, spare_cores, urgent
 
 
 def python(code: str) -> str:
@@ -201,3 +201,31 @@ def test_pinning_refuses_cores_that_are_not_there_and_processes_that_have_ended(
     ended.wait()
     with pytest.raises(ProcessLookupError, match=f"process {ended.pid} has ended"):
         pin(ended.pid, {0})
+
+
+def test_an_urgent_block_has_preference_and_gives_it_back_and_its_child_can_too() -> None:
+    said = python(
+        """
+        import os, subprocess, sys
+        from aisp_runner.system import STARTED_NICE, urgent
+        nice = lambda: os.getpriority(os.PRIO_PROCESS, 0)
+        child = "import os, sys; from aisp_runner import system; system.give_up_urgency(int(sys.argv[1]));"
+        child += "print(os.getpriority(os.PRIO_PROCESS, 0))"
+        with urgent() as preferred:
+            inside = nice()
+            tell = subprocess.run([sys.executable, "-c", child, str(STARTED_NICE)], capture_output=True, text=True)
+        print(preferred, inside < STARTED_NICE, nice() == STARTED_NICE, int(tell.stdout) == STARTED_NICE)
+        """
+    )
+    preferred, inside, after, child = said.split()
+    assert preferred == inside, "it says whether it may"
+    assert after == child == "True"
+
+
+def test_without_the_right_an_urgent_block_goes_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    with urgent() as preferred:
+        assert preferred is False

@@ -111,9 +111,14 @@ class Signals(Protocol):
     def open_gate(self, sequence: int) -> None:
         """Lets batch `sequence` start."""
 
-    def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
+    looked_ns: int | None
+    """The judge's clock before the last look that found the batch unfinished; 0 where the first look found it done, None where
+    the judge sleeps and is woken.
+    """
+
+    def wait_done(self, sequence: int, seconds: float, channel: int, rest_ns: int = 0) -> bool:
         """True when the worker has signalled the end of batch `sequence`; False after `seconds`, or when it spoke on its
-        channel instead.
+        channel instead. rest_ns: how long the batch is not expected to end.
         """
 
     def reset(self) -> None:

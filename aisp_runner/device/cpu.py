@@ -27,6 +27,8 @@ DRAIN_WINDOW_NS = 3_000_000
 class CpuSignals:
     """Two eventfds, sent to the worker as one socket that carries both."""
 
+    looked_ns: int | None = None
+
     def __init__(self) -> None:
         self.gate = os.eventfd(0)
         self.done = os.eventfd(0)
@@ -39,8 +41,10 @@ class CpuSignals:
     def open_gate(self, sequence: int) -> None:
         os.eventfd_write(self.gate, sequence)
 
-    def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
-        """A worker can only add to the counter; an early or forged DONE is left to the checks of the output."""
+    def wait_done(self, sequence: int, seconds: float, channel: int, rest_ns: int = 0) -> bool:
+        """Sleeps until it is woken. A worker can only add to the counter; an early or forged DONE is left to the checks of
+        the output.
+        """
         ready, _, _ = select.select([self.done, channel], [], [], seconds)
         if self.done in ready:
             os.eventfd_read(self.done)

@@ -29,17 +29,23 @@ class CudaSignals:
         self.fd = os.memfd_create("aisp-signals", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, PAGE_BYTES)
         self.words = words(self.fd)
+        self.looked_ns: int | None = 0
 
     def open_gate(self, sequence: int) -> None:
         self.words[GATE] = sequence
         self.words[GO] = sequence
 
-    def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
-        """Spins: a sleeping judge would read the clock tens of microseconds late. Looks at the channel every 20 ms."""
-        page, now = self.words, time.perf_counter_ns()
-        end, look = now + int(seconds * 1e9), now + LOOK_NS
+    def wait_done(self, sequence: int, seconds: float, channel: int, rest_ns: int = 0) -> bool:
+        """Rests first, so that a busy machine finds this process due for a core; then spins, since one that sleeps would read
+        the clock tens of microseconds late. Looks at the channel every 20 ms.
+        """
+        page, start, self.looked_ns = self.words, time.perf_counter_ns(), 0
+        if rest_ns:
+            select.select([channel], [], [], rest_ns / 1e9)
+        now = time.perf_counter_ns()
+        end, look = start + int(seconds * 1e9), now + LOOK_NS
         while page[DONE] != sequence and page[FINISHED] != sequence:
-            now = time.perf_counter_ns()
+            self.looked_ns, now = now, time.perf_counter_ns()
             if now > look:
                 look = now + LOOK_NS
                 spoke = bool(select.select([channel], [], [], 0)[0])

@@ -5,7 +5,7 @@
 
 An attack file says what it is in plain assignments, read from its syntax tree: `issue`, `expect` (the protection that must
 refuse it), and where it differs from the defaults `returns`, `claim`, `gains` (False: alive when it is accepted, gain or
-not), `cases`, `tolerance`, `operation` (of operation.py), `elements`, `devices` ("cuda": it can be staged there alone, for the
+not), `cases`, `tolerance`, `operation` (of operation.py), `elements` (on CUDA), `devices` ("cuda": staged there alone, for the
 reason in `because`), `target` (a file whose path it is told) and `stage` (a function that doctors the samples).
 """
 
@@ -108,7 +108,7 @@ def run(
 def cases(attack: Attack, function: str, device: str, mode: str, calls: tuple[int, int], folder: Path) -> list[Case]:
     """The cases of an attack's `candidate` or `twin`, with its files laid out below `folder`."""
     home = folder / f"{attack.path.stem}-{function}-{mode}-{calls[1]}"
-    home.mkdir(parents=True)
+    home.mkdir(parents=True, exist_ok=True)
     operation, source = home / "operation.py", home / "attack.py"
     operation.write_text((HERE / "operation.py").read_text())
     target = {"plan": folder / "run" / "plan.json", "reference": operation}.get(attack.target, home)
@@ -152,7 +152,7 @@ def _case(
     number: int,
     baseline: str = "baseline",
 ) -> Case:
-    n = (attack.elements or SIZE[device]) + 64 * number
+    n = ((attack.elements if device == "cuda" else 0) or SIZE[device]) + 64 * number
     prefix = f"{attack.operation}_" if attack.operation else ""
     operation, source = describe(folder / "operation.py"), describe(folder / "attack.py")
     atol = max(ATOL[attack.operation], attack.tolerance if function == "candidate" else 0.0)
@@ -223,14 +223,20 @@ def covers(protection: str, issue: str) -> bool:
     return issue in registry.known()[protection].covers if protection in registry.known() else False
 
 
-def honest_runs(device: str, count: int, folder: Path, pool: Pool | None = None) -> list[dict[str, Any]]:
-    """Records of `count` honest runs, over the twins of all attacks and the three batch lengths in turn."""
+def honest_runs(device: str, count: int, folder: Path, pool: Pool | None = None) -> Iterator[dict[str, Any]]:
+    """Records of `count` honest runs, over the twins of all attacks and the three batch lengths, one run of the line a twin.
+
+    Every run has fresh processes for its candidate; those of the oracle and the baseline are kept within a twin.
+    """
     honest = [a for a in attacks(device) if not a.staged and not a.target]
-    plan: list[Case] = []
-    for number in range(count):
-        attack, calls = honest[number % len(honest)], LENGTHS[device][number % 3]
-        plan += cases(attack, "twin", device, "strict", calls, folder / str(number))
-    return _run(Plan(tuple(plan)), folder / "run", pool)
+    for index, attack in enumerate(honest):
+        numbers = range(index, count, len(honest))
+        plan = [
+            case
+            for turn, _ in enumerate(numbers)
+            for case in cases(attack, "twin", device, "strict", LENGTHS[device][turn % 3], folder / attack.path.stem)
+        ]
+        yield from _run(Plan(tuple(plan)), folder / attack.path.stem / "run", pool) if plan else []
 
 
 def lines(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -255,13 +261,16 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gauntlet-") as folder, Pool() as pool:
         if given.honest:
-            rows = [
-                {key: r[key] for key in ("workload", "status", "outcome", "reasons", "message")}
-                | {"calls": r["clock"] and r["clock"]["calls"]}
-                for r in honest_runs(given.device, given.honest, Path(folder), pool)
-            ]
+            rows = []
+            for r in honest_runs(given.device, given.honest, Path(folder), pool):
+                kept = {key: r[key] for key in ("workload", "status", "outcome", "reasons", "message")}
+                rows.append(kept | {"calls": r["clock"] and r["clock"]["calls"]})
+                if given.out:
+                    given.out.write_text(json.dumps(rows, indent=1))
             bad = [row for row in rows if row["status"] != "VALID"]
-            sys.stdout.write(f"{len(bad)} of {len(rows)} honest runs refused\n" + "".join(f"{row}\n" for row in bad))
+            untold = sum(row["status"] == "INCONCLUSIVE" for row in bad)
+            sys.stdout.write(f"{len(bad) - untold} of {len(rows)} honest runs refused, {untold} not told\n")
+            sys.stdout.write("".join(f"{row}\n" for row in bad))
         else:
             rows = []
             for attack in attacks():

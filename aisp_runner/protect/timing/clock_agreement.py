@@ -32,9 +32,11 @@ class ClockAgreement(Protection):
     )
 
     least: float = 0.8
-    """A call alone takes at least this share of a call among many."""
+    """A call alone takes at least this share of a call among many, times the baseline's own share where that is less: a
+    neighbour on the GPU shares long batches and leaves short ones alone.
+    """
     overlap: float = 2.0
-    """A call alone may take this many times a call among many, and the baseline's excess on top."""
+    """The quickest call alone may take this many times a call among many, and the baseline's excess on top."""
     serial_slack_us: float = 15.0
     """And this much more: a call alone pays for a cold instruction cache and a context switch."""
     stamps_slack: float = 0.1
@@ -49,24 +51,27 @@ class ClockAgreement(Protection):
         if made is None or not made.rounds:
             return []
         sealed = estimate(made.rounds, made.schedule.calls)
-        found = self._serial(made.serial, sealed) if made.serial.get("candidate") else []
+        late_us = _late_us(judge)
+        found = self._serial(made.serial, sealed, late_us) if made.serial.get("candidate") else []
         if made.busy:
             found.append(self._stamps(estimate(made.busy, made.schedule.calls), sealed, made.kernels))
         return found
 
-    def _serial(self, serial: dict[str, list[float]], sealed: Estimate) -> list[Evidence]:
+    def _serial(self, serial: dict[str, list[float]], sealed: Estimate, late_us: float) -> list[Evidence]:
         from aisp_runner.statistics import median
 
         alone = {arm: median(ns) / 1e3 for arm, ns in serial.items()}
         among = {arm: sealed.arms_ns[arm] / 1e3 for arm in alone}
+        quickest_us = min(serial["candidate"]) / 1e3
         said = f"a call alone takes {alone['candidate']:.1f} us, among many {among['candidate']:.1f} us"
         slack = self.serial_slack_us
         excess = max(0.0, alone["baseline"] - among["baseline"])
         most = self.overlap * among["candidate"] + excess + slack
-        least = self.least * among["candidate"] - slack
+        share = min(1.0, alone["baseline"] / among["baseline"])
+        least = self.least * share * (among["candidate"] - late_us) - slack
         return [
             self.found("conclude", alone["candidate"] >= least, said, f"alone at least {max(0.0, least):.1f} us", "candidate"),
-            self.found("conclude", alone["candidate"] <= most, said, f"alone at most {most:.1f} us", "candidate"),
+            self.found("conclude", quickest_us <= most, said, f"alone at most {most:.1f} us", "candidate"),
         ]
 
     def _stamps(self, device: Estimate, sealed: Estimate, kernels: dict[str, float]) -> Evidence:
@@ -74,3 +79,11 @@ class ClockAgreement(Protection):
         limit = told / (1 - self.stamps_slack) + self.launch_us * kernels.get("candidate", 1.0)
         said = f"time stamps tell of {told:.2f} us a call, the judge's clock of {seen:.2f} us"
         return self.found("conclude", seen <= limit, said, f"at most {limit:.2f} us by the judge's clock", "candidate")
+
+
+def _late_us(judge: Judge) -> float:
+    """By how much a call among many may seem too long because the judge was kept from seeing its batch end, us."""
+    timed = [b for b in judge.batches if b.timed and b.arm == "candidate" and b.calls]
+    longest = max((b.calls for b in timed), default=0)
+    late = [(b.unseen_ns or 0) / b.calls for b in timed if b.calls == longest]
+    return sum(late) / len(late) / 1e3 if late else 0.0

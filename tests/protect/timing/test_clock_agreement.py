@@ -31,14 +31,16 @@ def concluded(
     alone: dict[str, float] | None = None,
     stamps: dict[str, float] | None = None,
     kernels: float = 1.0,
+    unseen_us: float = 0.0,
     **knobs: float,
 ) -> list[Evidence]:
     """among: us a call in long batches. alone: us of one-call batches. stamps: us a call by the device."""
     made = Measurement(Schedule(Calls((10, CALLS), (10, CALLS)), "graph"), rounds(among))
-    made.serial = {arm: [0.9e3 * us, 1e3 * us, 50e3 * us] for arm, us in (alone or {}).items()}
+    made.serial = {arm: [1e3 * us, 1e3 * us, 50e3 * us] for arm, us in (alone or {}).items()}
     if stamps:
         made.busy, made.kernels = rounds(stamps, 0.0), {"candidate": kernels}
-    judge: Any = SimpleNamespace(measured=made)
+    batch = SimpleNamespace(timed=True, arm="candidate", calls=CALLS, unseen_ns=round(unseen_us * 1e3))
+    judge: Any = SimpleNamespace(measured=made, batches=[batch] * 8)
     return ClockAgreement(**knobs).judge_conclude(judge)
 
 
@@ -57,6 +59,26 @@ def serial(among: dict[str, float], alone: dict[str, float], **knobs: float) -> 
 def test_a_call_that_takes_as_long_alone_as_among_many_is_fine(us: float, candidate: float) -> None:
     times = both(us, us * candidate)
     assert serial(times, times) == ["pass", "pass"]
+
+
+def test_where_a_neighbour_shares_long_batches_and_not_single_calls_the_baseline_shows_it() -> None:
+    assert serial(both(2770.0, 2770.0), both(1385.0, 1385.0)) == ["pass", "pass"]
+    assert serial(both(2770.0, 2770.0), both(1385.0, 900.0)) == ["fail", "pass"]
+    assert serial(both(1385.0, 1385.0), both(2770.0, 900.0)) == ["fail", "pass"], "never more than the whole"
+
+
+@pytest.mark.parametrize(("us", "status"), [((54.0, 900.0), "pass"), ((800.0, 900.0), "fail")])
+def test_the_quickest_call_alone_counts_where_a_neighbour_makes_some_of_them_long(us: tuple[float, ...], status: str) -> None:
+    made = Measurement(Schedule(Calls((10, CALLS), (10, CALLS)), "graph"), rounds(both(54.0, 54.0)))
+    made.serial = {"baseline": [54e3, 54e3], "candidate": [1e3 * each for each in us]}
+    judge: Any = SimpleNamespace(measured=made, batches=[])
+    assert [e.status for e in ClockAgreement().judge_conclude(judge)] == ["pass", status]
+
+
+@pytest.mark.parametrize(("unseen_us", "status"), [(0.0, "fail"), (CALLS * 600.0, "pass"), (CALLS * 50.0, "fail")])
+def test_what_the_judge_did_not_see_is_not_held_against_a_candidate(unseen_us: float, status: str) -> None:
+    """A judge that waits for a core reads the end of a batch late: 1,985 us a call where a call alone takes 1,385."""
+    assert serial(both(1385.0, 1985.0), both(1385.0, 1385.0), unseen_us=unseen_us) == [status, "pass"]
 
 
 def test_a_call_alone_may_pay_for_starting_up() -> None:

@@ -2,6 +2,8 @@
 
 aisp list        what there is to run, and what of it runs here
 aisp show        a run's table again
+aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
+aisp explain     why a case was refused or is undecided, and how an honest author goes on
 aisp doctor      what this machine can measure, and how to mend what it cannot
 aisp peak        what this machine can do at most: measures its ceilings, and keeps them for the roofline of later runs
 aisp quarantine  whose numbers are withheld, and letting one out
@@ -20,7 +22,7 @@ from typing import Any, NoReturn
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 
-COMMANDS = ("list", "show", "doctor", "peak", "quarantine")
+COMMANDS = ("list", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,6 +71,14 @@ def _parser() -> Parser:
     form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
     show.set_defaults(command=_show)
+    _verify_record_parser(commands)
+
+    explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")
+    explain.add_argument("run", nargs="?", type=Path, metavar="RUN", help="its folder or records.jsonl; default: the newest")
+    which = "number in the table, or text out of workload/variant/case; default: all that were not accepted"
+    explain.add_argument("case", nargs="?", metavar="CASE", help=which)
+    explain.add_argument("--json", action="store_true", help="as JSON")
+    explain.set_defaults(command=_explain)
 
     doctor = commands.add_parser("doctor", help="what this machine can measure, and how to mend what it cannot; exit 0 always")
     doctor.add_argument("--json", action="store_true", help="as JSON")
@@ -80,6 +90,21 @@ def _parser() -> Parser:
     peak.add_argument("--gpu", metavar="NAME", help="measure nothing; show the vendor's dense figures of that GPU")
     peak.add_argument("--json", action="store_true", help="as JSON")
     peak.set_defaults(command=_peak)
+
+    audit = commands.add_parser("audit", help="run the attacks here: each refused, alive without protection, its twin accepted")
+    audit.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    audit.add_argument("--category", default="", help="attacks of one category, such as timing")
+    audit.add_argument("--issue", default="", help="attacks of one issue, such as output.stale_cache")
+    audit.add_argument("--all-lengths", action="store_true", help="at three batch lengths instead of one")
+    audit.add_argument("--jobs", type=int, metavar="N", help="attacks at the same time; default: one, on a CPU one for 2 cores")
+    audit.add_argument("--names", default="", metavar="A,B", help="attacks by the names of their files, category/stem")
+    audit.add_argument("--honest", type=int, default=0, metavar="N", help="run N honest kernels instead")
+    audit.add_argument("--mutate", action="store_true", help="leave each attack's protection out: is the attack accepted then?")
+    form = audit.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the rows as JSON")
+    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    audit.add_argument("--out", type=Path, metavar="FILE", help="also write the rows as JSON, after each one")
+    audit.set_defaults(command=_audit)
 
     quarantine = commands.add_parser("quarantine", help="whose numbers are withheld")
     actions = quarantine.add_subparsers(metavar="ACTION", required=True)
@@ -93,6 +118,15 @@ def _parser() -> Parser:
     for action in (shown, release):
         action.add_argument("--file", type=Path, help="default: AISP_QUARANTINE, or quarantine.yaml here")
     return parser
+
+
+def _verify_record_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    verify = commands.add_parser("verify-record", help="whether records bear themselves out; exit 3 when something contradicts")
+    verify.add_argument("path", type=Path, metavar="FILE|RUN_DIR", help="records, or the folder of the run that wrote them")
+    verify.add_argument("--plan", type=Path, metavar="FILE", help="the plan of the run; default: plan.json beside the records")
+    verify.add_argument("--key-file", type=Path, metavar="FILE", help="the signing key; without it no signature is checked")
+    verify.add_argument("--json", action="store_true", help="as JSON")
+    verify.set_defaults(command=_verify_record)
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -144,6 +178,53 @@ def _show(parsed: argparse.Namespace) -> int:
     return 3 if wrong else 0
 
 
+def _verify_record(parsed: argparse.Namespace) -> int:
+    from aisp_runner import verify_record
+
+    if not parsed.path.exists():
+        raise ConfigError(f"{parsed.path}: no such file or folder.{_nearby(parsed.path)}")
+    verified = verify_record.verify(parsed.path, parsed.plan, parsed.key_file)
+    if parsed.json:
+        _write_json(verified.to_json())
+    else:
+        _write_lines(lambda width: verified.lines())
+    return verified.exit_code
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    from aisp_runner import explain, record, report
+
+    run, piece = parsed.run or _newest_run(), parsed.case
+    if piece is None and not run.exists():
+        run, piece = _case_of_newest(run)
+    path = run if run.is_file() else run / record.FILE
+    if not path.is_file() and not (run / "plan.json").is_file():
+        raise ConfigError(f"{run}: {'no run is in it' if run.is_dir() else 'no such folder or file'}.{_nearby(run)}")
+    records = record.read(path) if path.is_file() else []
+    told = explain.explain(records, explain.choose(records, piece))
+    if parsed.json:
+        _write_json({"run": str(run)} | told)
+        return 0
+    console = report.Console()
+    console.write(str(run), "bold")
+    for text, style in explain.lines(told, min(console.width, 120)):
+        console.write(text, style)
+    return 0
+
+
+def _case_of_newest(word: Path) -> tuple[Path, str]:
+    """The newest run and the only argument of `aisp explain`, which is no path: it may name a case there."""
+    from aisp_runner import explain, record
+
+    run = next(iter(_runs(Path("runs"))), None)
+    records = record.read(run / record.FILE) if run and (run / record.FILE).is_file() else []
+    if run is None or not explain.matching(records, str(word)):
+        near = did_you_mean(str(word), explain.words(records))
+        also = f", and no case of {run}" if records else ""
+        raise ConfigError(f"{word}: no such folder or file{also}.{near or _nearby(word)}")
+    return run, str(word)
+
+
 def _doctor(parsed: argparse.Namespace) -> int:
     from aisp_runner import doctor
 
@@ -181,6 +262,12 @@ def _peak(parsed: argparse.Namespace) -> int:
     else:
         _write_lines(lambda width: table.lines(measured, path))
     return 0
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from aisp_runner.audit import command
+
+    return command.run(parsed)
 
 
 def _quarantine_list(parsed: argparse.Namespace) -> int:

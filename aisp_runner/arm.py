@@ -39,7 +39,9 @@ class CannotCapture(NotReady):
 class Arm:
     """One worker process: the baseline, the candidate or the oracle."""
 
-    def __init__(self, role: str, variant: Variant, case: Case, device: Device, slots: int) -> None:
+    def __init__(self, role: str, variant: Variant, case: Case, device: Device, slots: int, rank: int | None = None) -> None:
+        """rank: which of the variant's ranks this is; None where it has all tensors."""
+        self.rank = rank
         self.role, self.variant, self.device = role, variant, device
         self.signals = device.signals()
         self.pid = 0
@@ -49,20 +51,39 @@ class Arm:
 
     def _lay_out(self, case: Case, slots: int) -> None:
         self.case, self.slots = case, slots
-        outputs = tuple(replace(t, dtype=_exact(t.dtype)) for t in case.outputs) if self.role == "oracle" else case.outputs
-        self.layout = Layout.of((*case.inputs, *outputs), slots)
+        inputs, outputs = self._own(case.inputs), self._own(case.outputs)
+        if self.role == "oracle":
+            outputs = [replace(t, dtype=_exact(t.dtype)) for t in outputs]
+        self.layout = Layout.of((*inputs, *outputs), slots)
         self.memory = self.device.allocate(self.layout.nbytes)
         self.views = self.layout.views(self.memory.bytes)
         self.patience = case.limits.start_seconds
         """How long the next batch may take, s: the first one may compile."""
 
-    def start(self, server: ForkServer, staging: Staging, protections: dict[str, dict[str, Any]]) -> None:
-        """Forks the process and gives it its job; `await_ready` says when it is loaded."""
+    def _own(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [t for t in tensors if self.rank is None or t.rank == self.rank]
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Its processes."""
+        return (self.pid,)
+
+    @property
+    def looked_ns(self) -> int | None:
+        """See Signals.looked_ns."""
+        return self.signals.looked_ns
+
+    def start(self, server: ForkServer, staging: Staging, protections: dict[str, dict[str, Any]], meeting: str = "") -> None:
+        """Forks the process and gives it its job; `await_ready` says when it is loaded. meeting: a file by which ranks find
+        one another.
+        """
+        self.meeting = meeting
         limits = self.case.limits
         mine, theirs = Channel.pair()
         self.server, self.channel = server, Channel(mine, WORKER_WORDS)
         memory, output = int(limits.memory_gib * 2**30), int(limits.output_mib * 2**20)
-        self.pid = server.fork(theirs, staging.environment, staging.folder, memory, output)
+        confined, network = "evaluation.sandbox" in self.case.protections, self.rank is not None
+        self.pid = server.fork(theirs, staging.environment, staging.folder, memory, output, confined, network)
         theirs.close()
         self._give_job(staging, protections, (self.signals.fd, self.memory.fd))
 
@@ -87,8 +108,11 @@ class Arm:
             source=str(staging.source),
             function=self.variant.function,
             returns=self.variant.returns,
-            inputs=[t.name for t in self.case.inputs],
-            outputs=[t.name for t in self.case.outputs],
+            inputs=[t.name for t in self._own(self.case.inputs)],
+            outputs=[t.name for t in self._own(self.case.outputs)],
+            ranks=self.case.ranks,
+            rank=self.rank,
+            meeting=self.meeting,
             layout=to_json(self.layout),
             memory=self.memory.handle,
             protections=protections,
@@ -123,6 +147,10 @@ class Arm:
         self._check(message, "ready", sequence)
         if "refused" in message:
             raise CannotCapture(f"{self._who()}: {str(message['refused'])[:200]}")
+
+    def open_gate(self, sequence: int) -> None:
+        """Lets batch `sequence` start."""
+        self.signals.open_gate(sequence)
 
     def await_done(self, sequence: int, rest_ns: int = 0) -> int:
         """Waits for DONE; gives the judge's clock at that moment, ns. rest_ns: how long nobody need look. Raises
@@ -224,7 +252,8 @@ class Arm:
         return WorkerFault(self.role, "died", f"{self._who()} ended its process ({how}){last}")
 
     def _who(self) -> str:
-        return f"{self.role} {self.variant.name}" if self.role != "oracle" else f"{self.case.workload}'s reference"
+        rank = "" if self.rank is None else f", rank {self.rank}"
+        return f"{self.role} {self.variant.name}{rank}" if self.role != "oracle" else f"{self.case.workload}'s reference"
 
 
 def _exact(dtype: str) -> str:

@@ -38,6 +38,8 @@ class Tensor:
     """Outputs only: an element is right when |actual - expected| <= atol + rtol * |expected|, in float64."""
     atol: float = 0.0
     because: str = ""
+    rank: int = 0
+    """Whose it is, where a variant runs as several ranks; its name then ends in @rank."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,12 @@ class Case:
     work_flops: float | None = None
     measure: Measure = Measure()
     limits: Limits = Limits()
+    ranks: int = 1
+    """Processes that one variant runs as. Each has tensors of its own, and the others' reach it through torch.distributed."""
     protections: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Protections that are on, by id, with their knobs."""
+    demands: dict[str, Any] = field(default_factory=dict)
+    """What the workload demands of the machine and its software (`environment.require`), by name."""
 
     @property
     def title(self) -> str:

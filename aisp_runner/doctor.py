@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aisp_runner import sandbox
 from aisp_runner.clock_lock import choose
 from aisp_runner.errors import DeviceError
 from aisp_runner.listing import find_nvcc
@@ -110,7 +111,23 @@ def _cpu(root: Path) -> list[Check]:
     checks.append(_memory_lock())
     has_memfd = hasattr(os, "memfd_create")
     checks.append(Check("shared memory", "memfd" if has_memfd else "no memfd", "" if has_memfd else "use Linux 3.17 or later"))
+    checks.append(_sandbox())
     return checks
+
+
+def _sandbox() -> Check:
+    """What the kernel can refuse a worker. Workers on a GPU are not confined, whatever it can."""
+    facts = sandbox.facts()
+    abi, missing = facts["landlock_abi"], facts["missing"]
+    has_filter = "seccomp.calls" not in missing
+    found = f"Landlock ABI {abi}, " if abi else "no Landlock, "
+    found += "seccomp" if has_filter else "no seccomp"
+    if not missing:
+        return Check("sandbox", f"{found}: workers on a CPU are wholly confined")
+    reasons = "; ".join(
+        f"{why}: {', '.join(p for p in missing if missing[p] == why)}" for why in dict.fromkeys(missing.values())
+    )
+    return Check("sandbox", f"{found}. {reasons}", "use Linux 6.12 or later with landlock in lsm=; docs/sandbox.md")
 
 
 def _memory_lock() -> Check:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import quarantine, record, verdict
+from aisp_runner import chain, quarantine, record, verdict
 from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
 from aisp_runner.errors import AispError, ConfigError
@@ -24,7 +24,7 @@ from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
 from aisp_runner.protect.evaluation.sealed_judge import package_digest
 from aisp_runner.report import Console
-from aisp_runner.system import refuse_inspection, urgent
+from aisp_runner.system import refuse_inspection
 from aisp_runner.trial import Trial
 
 
@@ -69,12 +69,13 @@ def run_plan(
             "or say device=cuda."
         )
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
+    chain.signing_key()  # likewise
     refuse_inspection()
     run_dir.mkdir(parents=True, exist_ok=True)
     save_plan(plan, run_dir / "plan.json")
     records: list[dict[str, Any]] = []
     try:
-        with urgent(), locked_clocks(lock_clocks and bool(plan.cases)) as locked:
+        with locked_clocks(lock_clocks and bool(plan.cases)) as locked:
             if locked:
                 bench.console.write(locked.line())
             for number, case in enumerate(plan.cases, start=1):

@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aisp_runner.build import PASSED_ON
 from aisp_runner.errors import DeviceError
+from aisp_runner.sandbox import PARTS, Sandbox, confine
+from aisp_runner.sandbox.policy import mode_asked
 from aisp_runner.system import (
-    STARTED_NICE,
     die_with_parent,
     forbid_new_privileges,
-    give_up_urgency,
     keep_freed_memory,
     keep_orphans,
 )
@@ -38,6 +40,9 @@ WATCH_SECONDS = 0.1
 
 TAIL_BYTES = 4096
 """How much of what a worker printed is kept for its record: the end of it."""
+
+CONFINE_SECONDS = 5.0
+"""How long a forked process may take to confine itself and to report. It takes about a millisecond."""
 
 ANSWERS = ("up", "forked", "exited")
 REQUESTS = ("fork", "kill")
@@ -57,11 +62,14 @@ class Ended:
 class ForkServer:
     """Starts the server; forks workers from it; knows how they ended."""
 
-    def __init__(self, cuda: bool) -> None:
+    def __init__(self, cuda: bool, sandbox: str | None = None) -> None:
+        """sandbox: the mode of its workers' sandbox (docs/sandbox.md), by default that of AISP_SANDBOX. Raises ConfigError."""
+        self.sandbox, self.device = mode_asked(sandbox), "cuda" if cuda else "cpu"
+        self.sandboxed: dict[int, dict[str, Any]] = {}
+        """By process id: what each worker was confined to (`sandbox.confine`), told before it loaded candidate code."""
         mine, theirs = Channel.pair()
         self.channel = Channel(mine, ANSWERS)
-        command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), "cuda" if cuda else "cpu"]
-        command.append(str(STARTED_NICE))
+        command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), self.device]
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}  # workers can read what it was started with
         env |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _import_path()}
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
@@ -71,9 +79,18 @@ class ForkServer:
         self.up = False
 
     def fork(
-        self, worker_end: socket.socket, environment: dict[str, str], folder: Path, memory_bytes: int, output_bytes: int
+        self,
+        worker_end: socket.socket,
+        environment: dict[str, str],
+        folder: Path,
+        memory_bytes: int,
+        output_bytes: int,
+        confined: bool = True,
+        network: bool = False,
     ) -> int:
-        """A new worker's process id. The worker owns `worker_end` and starts in `folder` with just `environment`."""
+        """A new worker's process id. The worker owns `worker_end` and starts in `folder` with just `environment`; it can write
+        nowhere else, as far as `sandboxed` says. confined: False for one without a sandbox. network: it may open sockets.
+        """
         if not self.up:
             self._answer("up", 60.0)
             self.up = True
@@ -84,8 +101,11 @@ class ForkServer:
             folder=str(folder),
             memory_bytes=memory_bytes,
             output_bytes=output_bytes,
+            sandbox=asdict(Sandbox(self.sandbox if confined else "off", self.device, (str(folder),), network)),
         )
-        return int(self._answer("forked", 10.0)["pid"])
+        answer = self._answer("forked", 5.0 + CONFINE_SECONDS)
+        self.sandboxed[answer["pid"]] = answer["sandbox"]
+        return int(answer["pid"])
 
     def end(self, pid: int) -> None:
         """Begins to end the worker and all of its session."""
@@ -190,21 +210,23 @@ class Nursery:
 
     def fork(self, request: dict[str, Any], worker_end: int) -> None:
         read, write = os.pipe()
+        told, tell = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            self._become_worker(request, worker_end, write)
-        os.close(write)
-        os.close(worker_end)
+            os.close(told)
+            self._become_worker(request, worker_end, write, tell)
+        for theirs in (write, tell, worker_end):
+            os.close(theirs)
         os.set_blocking(read, False)
         child = Child(pid, os.pidfd_open(pid), read, request["memory_bytes"], request["output_bytes"])
         self.children[pid] = child
         self.selector.register(child.pidfd, selectors.EVENT_READ, (self.bury, child))
         self.selector.register(child.pipe, selectors.EVENT_READ, (self.drain, child))
-        self.channel.send("forked", pid=pid)
+        self.channel.send("forked", pid=pid, sandbox=_report(told))
 
-    def _become_worker(self, request: dict[str, Any], worker_end: int, pipe: int) -> None:
-        """In the forked child: never returns."""
+    def _become_worker(self, request: dict[str, Any], worker_end: int, pipe: int, tell: int) -> None:
+        """In the forked child: never returns. It confines itself, says so on `tell`, and closes that before it is a worker."""
         status = 1
         try:
             os.setsid()
@@ -221,6 +243,8 @@ class Nursery:
             os.environ.update(request["environment"])
             os.chdir(request["folder"])
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            with os.fdopen(tell, "wb") as report:
+                report.write(json.dumps(confine(Sandbox(**request["sandbox"]), request["memory_bytes"])).encode())
             from aisp_runner.worker import main as work
 
             status = work(socket.socket(fileno=worker_end))
@@ -321,6 +345,18 @@ def _kill(pid: int) -> None:
             end(pid, signal.SIGKILL)
 
 
+def _report(told: int) -> dict[str, Any]:
+    """What a forked process says of its sandbox; waits until it has said it, or has ended."""
+    with os.fdopen(told, "rb") as pipe:
+        ready, _, _ = select.select([pipe], [], [], CONFINE_SECONDS)
+        said = pipe.read() if ready else b""
+    if said:
+        report: dict[str, Any] = json.loads(said)
+        return report
+    why = "the process ended before" if ready else f"the process took over {CONFINE_SECONDS:g} s"
+    return {"mode": "", "applied": [], "missing": dict.fromkeys(PARTS, f"{why} it was confined"), "us": None}
+
+
 def _private_bytes(pid: int) -> int:
     """Resident memory that is the process's own, bytes; 0 when it has just ended. Shared slots are not counted."""
     try:
@@ -334,7 +370,6 @@ def _private_bytes(pid: int) -> int:
 def main(arguments: list[str]) -> int:
     """Serves forks on the socket whose number is the first argument, until the judge closes it."""
     die_with_parent()
-    give_up_urgency(int(arguments[2]))
     keep_orphans()
     keep_freed_memory()
     sys.dont_write_bytecode = True  # in all workers: what lies beside a staged source is part of what is checked

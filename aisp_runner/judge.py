@@ -20,13 +20,15 @@ from aisp_runner.arm import Arm
 from aisp_runner.build import Staging
 from aisp_runner.case import Case, Tensor
 from aisp_runner.cast import ARMS, CONTROL, Cast
-from aisp_runner.crew import Crew
+from aisp_runner.crew import AnyArm, Crew
 from aisp_runner.device.base import Device, slot_bytes
 from aisp_runner.forkserver import ForkServer
+from aisp_runner.host import LeftRunning
 from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
 from aisp_runner.state import CpuState, GpuState, Reading, summary
+from aisp_runner.system import cpu_ns
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
 
 if TYPE_CHECKING:
@@ -87,6 +89,12 @@ class Batch:
     """What the device's own time stamps said, of a profiled batch; the worker passed them on."""
     clock_mhz: int | None = None
     """The device's clock right after DONE."""
+    told: dict[str, str] = field(default_factory=dict)
+    """What the worker's side of each protection observed of this batch, by id: advice from an untrusted process."""
+    cpu_ns: int = 0
+    """The worker's CPU clock when the gate of a batch on a GPU was opened, ns (0: not read); location.device_residency makes
+    it what the worker used until DONE.
+    """
 
     @property
     def timed(self) -> bool:
@@ -112,6 +120,14 @@ def _rest_ns(quickest_ns: int) -> int:
     """How long a judge need not look for the end of a batch that never took less than this. 0: too short to sleep."""
     rest = int(REST * quickest_ns) - AWAKE_NS
     return rest if rest > AWAKE_NS else 0
+
+
+def _cpu_clock_ns(pid: int) -> int:
+    """0 for a process that has ended: its channel tells that."""
+    try:
+        return cpu_ns(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def device_report(said: Any) -> dict[str, Any] | None:
@@ -154,6 +170,8 @@ class Judge:
         self.comparisons: list[Comparison] = []
         self.issued: Counter[tuple[int, str, int, str, int]] = Counter()
         """Batches whose gate was opened, by set, purpose, round, arm and calls."""
+        self.clocked: dict[int, tuple[str, int, str, int, int]] = {}
+        """Purpose, round, arm, start and end of each batch as the clock was read, by sequence number."""
         self.sequence = 0
         self.quickest_ns: dict[tuple[int, str, int, str], int] = {}
         """The shortest batch of each kind so far: set, role, calls, mode."""
@@ -168,6 +186,8 @@ class Judge:
         """The least time a call can take on this machine, where that is known."""
         self.readings: list[Reading] = []
         """The machine's state, once a round."""
+        self.left_running: dict[int, LeftRunning] = {}
+        """What each set's candidate had running beside its worker, and what of it ran while another arm was to run."""
 
     def __enter__(self) -> Judge:
         return self
@@ -179,7 +199,7 @@ class Judge:
     # Starting
 
     @property
-    def arms(self) -> dict[str, Arm]:
+    def arms(self) -> dict[str, AnyArm]:
         """The workers of the set whose turn it is, by role."""
         return self.cast.sets[self.process]
 
@@ -191,7 +211,7 @@ class Judge:
     @property
     def oracle(self) -> Arm:
         """The process that knows the answers."""
-        assert self.cast.oracle is not None, "start_oracle comes first"
+        assert isinstance(self.cast.oracle, Arm), "start_oracle comes first"
         return self.cast.oracle
 
     def start_oracle(self) -> None:
@@ -226,14 +246,14 @@ class Judge:
         for arm in arms:
             arm.await_ready()
 
-    def _give_weights(self, arms: Sequence[Arm]) -> None:
+    def _give_weights(self, arms: Sequence[AnyArm]) -> None:
         for t in self.case.inputs:
             if t.role == "weight":
                 for arm in arms:
                     arm.views[t.name].copy_(self.content.store[t.name])
         self.device.synchronize()
 
-    def rehearse(self, arms: Sequence[Arm]) -> None:
+    def rehearse(self, arms: Sequence[AnyArm]) -> None:
         """One ungated call of each of these workers, all at the same time: what loads or compiles lazily does it here."""
         self.cast.wake(arms)
         self.draw(dict.fromkeys(ARMS, 1))
@@ -247,7 +267,7 @@ class Judge:
                     arm.views[t.name][0].copy_(self.content.store[t.name][0])
         self.device.synchronize()
         for arm, number in numbers.items():
-            arm.signals.open_gate(number)
+            arm.open_gate(number)
         for arm, number in numbers.items():
             arm.await_done(number)
             arm.finish(number)
@@ -295,35 +315,39 @@ class Judge:
             self.shields.run("before_batch", self, batch)
         self.device.synchronize()
         arm.arm(batch.sequence, order, mode)
-        self.device.before_reveal(arm.pid)
+        for pid in arm.pids:
+            self.device.before_reveal(pid)
         batch.revealed_ns = time.perf_counter_ns()
         self._reveal(arm, batch)
         self.issued[self.process, purpose, round_, role, calls] += 1
         key = (self.process, role, calls, mode)
+        batch.cpu_ns = _cpu_clock_ns(arm.pid) if calls and batch.gated else 0
         batch.issued_ns = time.perf_counter_ns()
-        arm.signals.open_gate(batch.sequence)
+        arm.open_gate(batch.sequence)
         opened_ns = time.perf_counter_ns()
-        self.device.after_gate(arm.pid)
+        for pid in arm.pids:
+            self.device.after_gate(pid)
         batch.done_ns = arm.await_done(batch.sequence, _rest_ns(self.quickest_ns.get(key, 0)))
+        self.clocked[batch.sequence] = purpose, round_, role, batch.issued_ns, batch.done_ns
         self.quickest_ns[key] = min(batch.elapsed_ns, self.quickest_ns.get(key, batch.elapsed_ns))
-        if arm.signals.looked_ns is not None:
-            looked_ns = max(opened_ns, arm.signals.looked_ns)
+        if arm.looked_ns is not None:
+            looked_ns = max(opened_ns, arm.looked_ns)
             batch.unseen_ns = opened_ns - batch.issued_ns + batch.done_ns - looked_ns
         if calls:
-            mark = self.device.after_done(arm.pid)
+            marks = [self.device.after_done(pid) for pid in arm.pids]
             self.shields.run("at_done", self, batch)
             self._snapshot(arm, batch)
             batch.snapped_ns = time.perf_counter_ns()
-            batch.drain_ns = self.device.drained(arm.pid, mark)
+            batch.drain_ns = max(self.device.drained(pid, mark) for pid, mark in zip(arm.pids, marks, strict=True))
             batch.clock_mhz = self.state.clock_mhz() if isinstance(self.state, GpuState) and purpose == "round" else None
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
         batch.reported_ns, batch.device = done["reported_ns"], device_report(done.get("device"))
-        self._keep_worker_evidence(role, done.get("evidence", []))
+        self._keep_worker_evidence(batch, done.get("evidence", []))
         self.batches.append(batch)
         return batch
 
-    def _reveal(self, arm: Arm, batch: Batch) -> None:
+    def _reveal(self, arm: AnyArm, batch: Batch) -> None:
         """Puts the content where the worker can read it."""
         slots = self.index(batch.order)
         for t in self.case.inputs if batch.calls else ():
@@ -333,7 +357,7 @@ class Judge:
             self.device.flush()
         self.device.synchronize()
 
-    def _snapshot(self, arm: Arm, batch: Batch) -> None:
+    def _snapshot(self, arm: AnyArm, batch: Batch) -> None:
         """Copies the outputs of the checked calls out of the worker's reach, with the values that stood under the tripwires."""
         checked = self.checked[batch.arm] if batch.calls else ()
         slots = self.index([batch.order[c] for c in checked])
@@ -368,7 +392,8 @@ class Judge:
     def check_once(self, batches: Sequence[Batch]) -> None:
         """What most harnesses do instead: one look, some time after the last batches, at whatever the outputs hold by then."""
         time.sleep(LATE_SECONDS)
-        for batch in batches:
+        for batch in batches:  # the last draw may have been for longer batches, of another set
+            self.checked[batch.arm] = tuple(call for call in self.checked[batch.arm] if call < batch.calls) or (0,)
             self._snapshot(self.arms[batch.arm], batch)
         self.verify(batches)
 
@@ -381,12 +406,14 @@ class Judge:
         batch.stale_calls += tuple(c for c in comparison.wrong_calls if spec.name.encode() + prints[c] in known)
         known.update(spec.name.encode() + p for p in prints)
 
-    def _keep_worker_evidence(self, role: str, findings: Any) -> None:
+    def _keep_worker_evidence(self, batch: Batch, findings: Any) -> None:
         """Worker evidence is data from an untrusted process: shapes are checked, lengths are cut."""
+        role = batch.arm
         for finding in findings if isinstance(findings, list) else []:
             if isinstance(finding, list) and len(finding) == 4 and all(isinstance(part, str) for part in finding):
                 protection, status, observed, limit = (part[:400] for part in finding)
                 if self.shields.on(protection) and status in ("pass", "fail", "unavailable", "error"):
+                    batch.told[protection] = observed
                     self.shields.evidence.append(Evidence(protection, "after_batch", "worker", status, observed, limit, role))
 
     def refused(self) -> bool:

@@ -135,6 +135,8 @@ class Planner:
         """Why a workload cannot run on `device` here, or ""."""
         if spec.device not in ("any", device):
             return f"the workload needs {spec.device} (environment.device), and this run is on {device}"
+        if spec.ranks > 1 and device != "cpu":
+            return f"it runs as {spec.ranks} ranks, and the runner starts ranks on a CPU only so far"
         if device not in spec.axes:
             return f"it declares no sizes for {device} (axes.{device})"
         if device == "cpu":
@@ -175,7 +177,10 @@ class Planner:
         """Inputs and outputs of a case."""
         both = []
         for group, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
-            both.append(tuple(_tensor(tensor, axes, f"{spec.origin}: {group}.{tensor.name}", device) for tensor in tensors))
+            made = [_tensor(tensor, axes, f"{spec.origin}: {group}.{tensor.name}", device) for tensor in tensors]
+            both.append(
+                tuple(made) if spec.ranks == 1 else tuple(_ranked(tensor, r) for tensor in made for r in range(spec.ranks))
+            )
         return both[0], both[1]
 
     def _too_large(self, spec: WorkloadSpec, axes: dict[str, int], tensors: tuple[tuple[Tensor, ...], ...], device: str) -> str:
@@ -224,7 +229,9 @@ class Planner:
             work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
             measure=_measure(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
+            ranks=spec.ranks,
             protections=self.protections,
+            demands=spec.demands,
         )
 
 
@@ -262,6 +269,10 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
         name=spec.name, shape=tuple(shape), dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
         rtol=spec.rtol, atol=spec.atol, because=spec.because,
     )  # fmt: skip
+
+
+def _ranked(tensor: Tensor, rank: int) -> Tensor:
+    return dataclasses.replace(tensor, name=f"{tensor.name}@{rank}", rank=rank)
 
 
 def _bytes(tensor: Tensor) -> int:

@@ -6,6 +6,8 @@ does without jsonschema where a machine lacks it.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import functools
 import json
 import math
@@ -14,10 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import verdict
+from aisp_runner import chain, verdict
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
-from aisp_runner.statistics import Calls, Interval, Round, estimate
+from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate
 
 FILE = "records.jsonl"
 """Name of the records in a run's folder."""
@@ -37,14 +39,27 @@ def validate(record: dict[str, Any]) -> None:
 
 
 def append(path: Path | str, record: dict[str, Any]) -> None:
-    """Add one line, which is on the disk when this returns. The record is not checked: what was measured is kept first."""
-    line = json.dumps(finite(record), allow_nan=False, ensure_ascii=False, separators=(",", ":")) + "\n"
+    """Add one line, bound to the one before (chain.py), which is on the disk when this returns. The record is not checked:
+    what was measured is kept first.
+
+    Raises ConfigError where AISP_SIGNING_KEY_FILE names no key; the record has been written by then, without a signature.
+    """
+    try:
+        key, unreadable = chain.signing_key(), None
+    except ConfigError as error:
+        key, unreadable = None, error
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(line.encode("utf-8", "backslashreplace"))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    with os.fdopen(descriptor, "r+b") as file:
+        with contextlib.suppress(OSError):  # a file system without locks: two runs in one folder would break the chain there
+            fcntl.flock(file, fcntl.LOCK_EX)
+        end = chain.end_of(file)
+        text = json.dumps(chain.bound(finite(record), end, key), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        file.write(b"\n" * end.torn + text.encode("utf-8", "backslashreplace") + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    if unreadable is not None:
+        raise ConfigError(f"{unreadable} The record is in {path}, without a signature.")
 
 
 def read(path: Path | str) -> list[dict[str, Any]]:
@@ -205,35 +220,51 @@ def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
 
 
 def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
-    """The claimed numbers against the estimator run again on the raw samples.
-
-    An unprotected record is left alone: its numbers may come from the worker's own clock, and claim nothing.
-    """
     if record.get("unprotected"):
         return []
-    rounds = _rounds(record)
-    if not rounds:
+    if not _rounds(record):
         return ["there is no round that the speed-up could come from"]
-    e = estimate(rounds, _calls(record))
-    if e.speedup is None:
+    if (again := estimated(record)) is None or again.speedup is None:
         return ["the samples give a time a call that is not positive, so no speed-up"]
-    again = {
-        "speedup": {**vars(e.speedup), "floor": e.floor, "mde": e.mde, "used": e.used, "processes": len(e.by_process)},
-        "control": vars(e.control) if e.control else {},
-        "clock": {"baseline_us": e.baseline_ns / 1000, "candidate_us": e.candidate_ns / 1000},
+    return [said(*numbers) for numbers in misstated(record, again)]
+
+
+def estimated(record: dict[str, Any]) -> Estimate | None:
+    """The estimator run again on the raw samples; None where there is no complete round.
+
+    Also None for an unprotected record: its numbers may come from the worker's own clock, and claim nothing.
+    """
+    rounds = [] if record.get("unprotected") else _rounds(record)
+    return estimate(rounds, _calls(record)) if rounds else None
+
+
+def misstated(record: dict[str, Any], again: Estimate) -> list[tuple[str, Any, float | None]]:
+    """(name, what the record claims, what its samples give) of each number of the speed-up that differs."""
+    speedup = vars(again.speedup) if again.speedup else {}
+    told = {"floor": again.floor, "mde": again.mde, "used": again.used, "processes": len(again.by_process)}
+    arms = {f"{arm}_us": ns / 1000 for arm, ns in again.arms_ns.items()}
+    values = {
+        "speedup": {**speedup, **told},
+        "control": vars(again.control) if again.control else {},
+        "clock": {**arms, "handshake_us": again.handshake_ns / 1000, "naive_speedup": finite(again.naive)},
     }
     return [
-        f"{part}.{key} is {_number(claim)}, and the samples give {_number(value)}"
-        for part, values in again.items()
-        for key, value in values.items()
-        if key != "confidence" and not _same(claim := (record[part] or {}).get(key), value)
+        (f"{part}.{key}", claim, value)
+        for part, parts in values.items()
+        for key, value in parts.items()
+        if not _same(claim := finite((record[part] or {}).get(key)), value)
     ]
 
 
-def _same(claim: Any, value: float | None) -> bool:
+def said(name: str, claim: Any, value: float | None) -> str:
+    """One of `misstated` as a sentence."""
+    return f"{name} is {_number(claim)}, and the samples give {_number(value)}"
+
+
+def _same(claim: Any, value: float | str | None) -> bool:
     """Whether a claimed number is the one that was computed again; absolutely within a millionth where it is near 0."""
-    if claim is None or value is None:
-        return claim is value
+    if claim is None or value is None or isinstance(value, str):
+        return bool(claim == value)
     return isinstance(claim, int | float) and math.isclose(claim, value, rel_tol=TOLERANCE, abs_tol=1e-6)
 
 
@@ -256,12 +287,12 @@ def _rounds(record: dict[str, Any]) -> list[Round]:
         if s["purpose"] == "round":
             group = groups.setdefault((s["round"], s["process"]), {})
             group.setdefault((s["arm"], s["calls"]), []).append(float(s["done_ns"] - s["issued_ns"]))
-    rounds = []
+    rounds, both = [], {"baseline", "candidate"}
+    roles = both | {arm for times in groups.values() for arm, _ in times}
     for (_, process), times in sorted(groups.items()):
         arms = {arm for arm, _ in times}
         long = {arm: tuple(times.get((arm, calls.of(arm)[1]), ())) for arm in arms}
         short = {arm: times[arm, calls.of(arm)[0]][0] for arm in arms if (arm, calls.of(arm)[0]) in times}
-        whole = ("baseline", 0) in times and {"baseline", "candidate"} <= arms and all(len(ns) == 2 for ns in long.values())
-        if whole:
-            rounds.append(Round(process, times["baseline", 0][0], short, long))
+        if ("baseline", 0) in times and arms == roles and all(len(ns) == 2 for ns in long.values()):
+            rounds.append(Round(process, times["baseline", 0][0], short if short.keys() >= both else {}, long))
     return rounds

@@ -79,6 +79,10 @@ class WorkloadSpec:
     """Device the workload is about: any, cpu or cuda."""
     min_capability: tuple[int, int] | None = None
     gpus: int = 1
+    ranks: int = 1
+    """Processes that each variant runs as; every input and output is one rank's."""
+    demands: dict[str, Any] = field(default_factory=dict)
+    """What the machine and its software must be (`environment.require`), by name."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -173,6 +177,8 @@ def _build(name: str, data: Mapping[str, Any], origin: str, source: Path) -> Wor
         device=environment.get("device", "any"),
         min_capability=None if capability is None else (int(capability.split(".")[0]), int(capability.split(".")[1])),
         gpus=environment.get("gpus", 1),
+        ranks=data.get("ranks", 1),
+        demands=dict(environment.get("require", {})),
     )
 
 

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aisp_runner.errors import DeviceError
+from aisp_runner.host import governors, throttled_ms
 from aisp_runner.machine import ROOT, THROTTLE_REASONS, _visible
 from aisp_runner.system import cpu_ns
 
@@ -42,6 +43,8 @@ class GpuReading:
     """Why the clocks are not higher, in the names of machine.THROTTLE_REASONS."""
     other_processes: int | None
     """Compute processes on the GPU that are not of this run. None where NVML does not show this run's own either."""
+    power_limit_w: float | None = None
+    """What the board may draw."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,17 @@ class CpuReading:
     """Share of these cores' time that went to other processes and to interrupts, 0 to 1. None for less than BUSY_SECONDS."""
     thermal_throttles: int | None
     """Times that a CPU package lowered its clock for heat."""
+    throttled_ms: float | None = None
+    """Time for which the CPU quota of this run's control group kept it from running, ms. None without a quota."""
+    governors: tuple[str, ...] | None = None
+    """The different frequency governors of this run's cores."""
+    swapped_pages: int | None = None
+    """Pages that the machine moved to or from swap."""
 
 
 Reading = GpuReading | CpuReading
+
+Number = TypeVar("Number", int, float)
 
 
 def open_state(device: str, own_pids: Callable[[], set[int]]) -> GpuState | CpuState:
@@ -130,8 +141,9 @@ class GpuState:
         return self._ask("sm_clock_mhz", lambda api, gpu: api.nvmlDeviceGetClockInfo(gpu, api.NVML_CLOCK_SM))
 
     def read(self) -> GpuReading:
-        """Everything at once: six calls of NVML."""
+        """Everything at once: seven calls of NVML."""
         power = self._ask("power_w", lambda api, gpu: api.nvmlDeviceGetPowerUsage(gpu))
+        limit = self._ask("power_limit_w", lambda api, gpu: api.nvmlDeviceGetEnforcedPowerLimit(gpu))
         bits = self._ask("throttle_reasons", lambda api, gpu: api.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
         return GpuReading(
             sm_clock_mhz=self.clock_mhz(),
@@ -144,6 +156,7 @@ class GpuState:
             ),
             throttle_reasons=None if bits is None else tuple(name for bit, name in THROTTLE_REASONS.items() if bits & bit),
             other_processes=self._others(),
+            power_limit_w=None if limit is None else limit / 1000,
         )
 
     def close(self) -> None:
@@ -196,6 +209,8 @@ class _Counted:
     own_ms: dict[int, float] = field(default_factory=dict)
     """CPU time by process of this run."""
     throttles: int | None = None
+    throttled_ms: float | None = None
+    swapped: int | None = None
 
 
 class CpuState:
@@ -225,15 +240,15 @@ class CpuState:
         """Everything at once."""
         before, now = self._before, self._counted()
         cores = self._cores(set(now.own_ms)) & now.busy_ms.keys() & before.busy_ms.keys()
-        throttled = None
-        if now.throttles is not None and before.throttles is not None:
-            throttled = max(0, now.throttles - before.throttles)
         reading = CpuReading(
             clock_mhz=self.clock_mhz(),
             load=self._load(),
             steal_ms=sum(now.steal_ms[core] - before.steal_ms[core] for core in cores) if cores else None,
             others_busy=self._others_busy(now, cores),
-            thermal_throttles=throttled,
+            thermal_throttles=_since(before.throttles, now.throttles),
+            throttled_ms=_since(before.throttled_ms, now.throttled_ms),
+            governors=governors(cores, self._root),
+            swapped_pages=_since(before.swapped, now.swapped),
         )
         self._before = now
         return reading
@@ -252,7 +267,13 @@ class CpuState:
         return round(min(1.0, max(0.0, (busy - own) / (passed_ms * len(cores)))), 4)
 
     def _counted(self) -> _Counted:
-        counted = _Counted(time.perf_counter_ns(), own_ms=self._own_ms(), throttles=self._throttles())
+        counted = _Counted(
+            time.perf_counter_ns(),
+            own_ms=self._own_ms(),
+            throttles=self._throttles(),
+            throttled_ms=throttled_ms(self._root),
+            swapped=self._swapped(),
+        )
         for line in self._text("proc/stat", "steal_ms").splitlines():
             name, _, rest = line.partition(" ")
             if not name.startswith("cpu"):
@@ -262,6 +283,12 @@ class CpuState:
                 counted.busy_ms[int(name[3:])] = (user + nice + system + irq + softirq) * self._tick_ms
                 counted.steal_ms[int(name[3:])] = steal * self._tick_ms
         return counted
+
+    def _swapped(self) -> int | None:
+        """Pages in and out since the machine started: pswpin and pswpout of /proc/vmstat."""
+        words = self._text("proc/vmstat", "swapped_pages").split()
+        moved = [int(count) for name, count in zip(words[::2], words[1::2], strict=False) if name in ("pswpin", "pswpout")]
+        return sum(moved) if moved else None
 
     def _pids(self) -> set[int]:
         return self._own_pids() | {os.getpid()}
@@ -304,6 +331,11 @@ class CpuState:
             return ""
 
 
+def _since(before: Number | None, now: Number | None) -> Number | None:
+    """What was counted between two looks; None where one of them told nothing."""
+    return None if before is None or now is None else max(now - before, type(now)(0))
+
+
 def _throttle_files(root: Path) -> list[Path]:
     """package_throttle_count of one core of each CPU package."""
     found: dict[str, Path] = {}
@@ -329,15 +361,15 @@ def mismatched(clocks_by_arm: Mapping[str, Sequence[int | None]], limit: float =
 
 
 def summary(readings: Sequence[Reading]) -> dict[str, Any]:
-    """How many readings, {min, median, max} of each number over those that have it (None where none has), and of the throttle
-    reasons how many readings named each. Plain JSON values.
+    """How many readings, {min, median, max} of each number over those that have it (None where none has), and of names
+    (throttle reasons, governors) how many readings had each. Plain JSON values.
     """
     made: dict[str, Any] = {"readings": len(readings)}
     for each in dataclasses.fields(readings[0]) if readings else ():
         values = [value for reading in readings if (value := getattr(reading, each.name)) is not None]
         if not values:
             made[each.name] = None
-        elif each.name == "throttle_reasons":
+        elif isinstance(values[0], tuple):
             made[each.name] = dict(Counter(name for names in values for name in names))
         else:
             made[each.name] = {"min": min(values), "median": statistics.median(values), "max": max(values)}

@@ -41,9 +41,6 @@ def refuse_inspection() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
-STARTED_NICE = os.getpriority(os.PRIO_PROCESS, 0)
-"""The preference that the user gave this process."""
-
 JUDGE_NICE = -20
 """The most urgent there is: a neighbour's thread that spins is set aside as soon as the judge wakes."""
 
@@ -64,12 +61,6 @@ def urgent() -> Iterator[bool]:
         yield True
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, before)
-
-
-def give_up_urgency(nice: int) -> None:
-    """A child of an urgent process goes back to the preference that the user gave."""
-    if os.getpriority(os.PRIO_PROCESS, 0) < nice:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -72,7 +72,7 @@ class Trial:
         sealed = self.shields.on("timing.wall_clock_bound")
         made = self.measured if self.measured is not None and self.measured.rounds and self.fault is None else None
         times = estimate(made.rounds, made.schedule.calls, sealed) if made else None
-        judged = verdict.decide(evidence, self.fault, case.phase, times)
+        judged = verdict.decide(evidence, self.fault, case.phase, times, case.require)
         valid = judged.status == "VALID"
         self.stages_s["total"] = (time.perf_counter_ns() - self.start_ns) / 1e9
         return {

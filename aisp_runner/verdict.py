@@ -22,6 +22,9 @@ TELLING = (
     "evaluation.sealed_judge",
     "output.vacuous_tolerance",
     "timing.trusted_sync",
+    "timing.no_profiler",
+    "compile.mode_parity",
+    "compile.recompile_counter",
     "memory.late_writes",
     "timing.drain_bound",
     "timing.wall_clock_bound",
@@ -34,6 +37,19 @@ TELLING = (
 )
 """Protections whose finding explains the others', most telling first; the rest follow in the order of their ids."""
 
+ABOUT_TIMING = (
+    "compile.same_choice",
+    "environment.host_limits",
+    "environment.quiet_machine",
+    "environment.steady_machine",
+    "memory.no_swapping",
+    "statistical.enough_rounds",
+    "timing.calibrated_batch",
+)
+"""Protections that tell, at the end of the rounds, how far the times can be trusted. Where a gate requires no outcome (require:
+valid) they say so and stop nothing: a noisy machine must not turn a gate of correctness red.
+"""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -44,10 +60,12 @@ class Verdict:
     message: str = ""
 
 
-def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str, times: Estimate | None) -> Verdict:
+def decide(
+    evidence: Sequence[Evidence], fault: AispError | None, phase: str, times: Estimate | None, require: str = "valid"
+) -> Verdict:
     """What the evidence amounts to. A finding against a candidate outweighs the fault it ended with; silence is never a pass.
 
-    times: what the clock says, None where nothing was timed.
+    times: what the clock says, None where nothing was timed. require: what a gate demands of the outcome.
     """
     failed = _by_reason(evidence, FAIL)
     if failed:
@@ -62,7 +80,8 @@ def decide(evidence: Sequence[Evidence], fault: AispError | None, phase: str, ti
     if broken:
         reason, first = next(iter(broken.items()))
         return Verdict("ERROR", tuple(broken), f"protection {reason} itself failed: {first.observed}")
-    unable = _by_reason(evidence, UNAVAILABLE)
+    noise = [e for e in evidence if e.protection in ABOUT_TIMING and e.stage == "conclude" and require == "valid"]
+    unable = _by_reason([e for e in evidence if e not in noise], UNAVAILABLE)
     if unable and phase == "gate":
         return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
     if times is None or times.speedup is None:

@@ -4,6 +4,8 @@ tensors.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +17,9 @@ POISON_BYTE, POISON_BYTE_INT = 0xFF, 0xA5
 
 CHUNK = 1 << 20
 """Elements compared at a time on a CPU, where they then stay in its cache; 16 times as many on a GPU."""
+
+STEPS = 8
+"""Smallest steps of a dtype below which an honest rounding may give zero for a subnormal answer."""
 
 _TINY = torch.finfo(torch.float64).tiny
 
@@ -39,6 +44,10 @@ class Comparison:
     max_abs: float
     max_rel: float
     """Largest errors over the finite elements; relative to the answer where that is not zero."""
+    subnormal: int = 0
+    """Elements of float32 and float64 outputs whose answer is subnormal in that dtype, STEPS of its smallest steps or more."""
+    flushed: int = 0
+    """Those of them that are exactly zero."""
 
 
 def bits(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,18 +76,37 @@ def compare(arm: str, spec: Tensor, actual: torch.Tensor, expected: torch.Tensor
     calls = actual.shape[0]
     chunk = CHUNK if actual.device.type == "cpu" else 16 * CHUNK
     step = max(1, chunk // max(1, actual[0].numel()))
-    counts, peaks = [], []
+    counts, peaks, censuses = [], [], []
     for start in range(0, calls, step):
         part = slice(start, min(start + step, calls))
         count, peak = _compare_calls(spec, actual[part], expected[part])
         counts += count
         peaks.append(peak)
+        censuses.append(census(actual[part], expected[part]))
     if equal_nan:
         counts = [(unwritten, 0, wrong) for unwritten, _, wrong in counts]
     unwritten, nonfinite, wrong = (sum(column) for column in zip(*counts, strict=True))
     wrong_calls = tuple(i for i, count in enumerate(counts) if any(count))
     max_abs, max_rel = (max(column) for column in zip(*peaks, strict=True))
-    return Comparison(arm, spec.name, calls, actual.numel(), unwritten, nonfinite, wrong, wrong_calls, max_abs, max_rel)
+    subnormal, flushed = (sum(column) for column in zip(*censuses, strict=True))
+    return Comparison(
+        arm, spec.name, calls, actual.numel(), unwritten, nonfinite, wrong, wrong_calls, max_abs, max_rel, subnormal, flushed
+    )
+
+
+def census(actual: torch.Tensor, expected: torch.Tensor) -> tuple[int, int]:
+    """(elements whose answer is subnormal in the dtype of `actual`, those of them that are exactly zero).
+
+    (0, 0) for other dtypes than float32 and float64.
+    """
+    if actual.dtype not in (torch.float32, torch.float64):
+        return 0, 0
+    form = torch.finfo(actual.dtype)
+    if float(torch.linalg.vector_norm(expected, -math.inf)) >= form.tiny:  # the smallest magnitude, in one pass
+        return 0, 0
+    size = expected.abs()
+    small = (size < form.tiny) & (size >= STEPS * form.tiny * form.eps)
+    return int(small.sum()), int((small & (actual == 0)).sum())
 
 
 def _compare_calls(
@@ -108,6 +136,16 @@ def _distance(actual: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     if actual.dtype.is_floating_point:
         return (actual.double() - expected.double()).abs_()
     return (actual.long() - expected.long()).abs_().double()
+
+
+def disagreement(outputs: Sequence[Tensor], comparisons: Sequence[Comparison]) -> tuple[bool, str, str]:
+    """Whether all finite and written elements are within the tolerance, how many are not, and the worst output's tolerance."""
+    wrong = sum(c.wrong for c in comparisons)
+    total = sum(c.elements for c in comparisons)
+    worst = max(comparisons, key=lambda c: c.wrong)
+    spec = next(t for t in outputs if t.name == worst.output)
+    observed = f"{wrong} of {total} checked elements are wrong (largest error of {worst.output}: {worst.max_abs:.3g})"
+    return wrong == 0, observed, f"rtol {spec.rtol:g}, atol {spec.atol:g}"
 
 
 def accepts(spec: Tensor, guess: torch.Tensor, answer: torch.Tensor) -> bool:

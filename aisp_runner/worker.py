@@ -23,6 +23,7 @@ import torch
 
 from aisp_runner.device import attach
 from aisp_runner.device.base import Layout, Worksite
+from aisp_runner.group import join
 from aisp_runner.protect.registry import worker_shields
 from aisp_runner.wire import JUDGE_WORDS, Channel, ChannelClosed
 
@@ -93,10 +94,15 @@ class Worker:
         self.site: Worksite = before.leave() if before else attach(job["device"], fds.pop(0))
         self.memory = self.site.map(job["memory"], fds[0] if fds else None)
         self.views = Layout.from_json(job["layout"]).views(self.memory)
+        ranked = job["rank"] is not None
+        self.group: Any = (before.group if before else join(job)) if ranked else None
+        """torch.distributed's default group, where this is one rank of several."""
         self.shields = worker_shields(job["protections"])
         self.finish: Callable[[], None] = self._late_bound_synchronize
         self.shields.run("boot", self)
         self.signature: set[str] = set()
+        self.collected = 0
+        """Garbage collections that ran in the last batch, where host time counts."""
         self.arguments: dict[int, tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
         self.wanted: dict[int, list[Form]] = {}
         self.function: Callable[..., Any] = before.function if before else load_function(job["source"], job["function"])
@@ -127,8 +133,10 @@ class Worker:
         slots = [self.slot(i) for i in order]
         gc.collect()  # before the batch, not after it: a worker that has said DONE is expected to be idle
         gc.disable()
+        before = _collections()
         how = {"wall": self._released, "gated": self._gated, "graph": self._captured, "profiled": self._profiled}
         reported = how[message["mode"]](sequence, slots)
+        self.collected = _collections() - before if message["mode"] == "wall" else 0  # capturing a graph collects by itself
         gc.enable()
         if reported is None:
             return
@@ -219,8 +227,10 @@ class Oracle(Worker):
         for index in message["order"]:
             inputs, outputs = self.slot(index)
             with torch.no_grad():
-                result = self.function(*(t.double() if t.is_floating_point() else t for t in inputs))
+                result = self.function(*self._by_rank([t.double() if t.is_floating_point() else t for t in inputs]))
             results = result if isinstance(result, tuple | list) else (result,)
+            if self.job["ranks"] > 1 and results and not isinstance(results[0], torch.Tensor):
+                results = [given for each in results for given in each]
             if len(results) != len(outputs):
                 raise TypeError(f"reference returned {len(results)} values; the workload has {len(outputs)} outputs")
             for name, given, wanted in zip(self.job["outputs"], results, outputs, strict=True):
@@ -230,6 +240,15 @@ class Oracle(Worker):
         self.finish()
         elapsed = time.perf_counter_ns() - start
         self.channel.send("done", sequence=message["sequence"], reported_ns=elapsed, evidence=[])
+
+    def _by_rank(self, inputs: list[torch.Tensor]) -> list[Any]:
+        """What the reference is given: of several ranks, a list of all ranks' tensors for each input."""
+        ranks = self.job["ranks"]
+        return inputs if ranks == 1 else [inputs[i : i + ranks] for i in range(0, len(inputs), ranks)]
+
+
+def _collections() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())
 
 
 def _form(value: object) -> str:

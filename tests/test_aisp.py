@@ -108,7 +108,7 @@ def test_show_as_json_has_the_raw_samples(capsys: Captured) -> None:
     run_dir = a_run("one", [valid_record()])
     assert aisp.main(["show", str(run_dir), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown["records"] == [valid_record(plan_sha256=PLAN.sha256())]
+    assert [{k: v for k, v in r.items() if k != "chain"} for r in shown["records"]] == [valid_record(plan_sha256=PLAN.sha256())]
     assert shown["skips"][0]["variant"] == "triton_add"
     assert shown["contradictions"] == []
 
@@ -190,7 +190,8 @@ def test_quarantine_is_listed_and_released(capsys: Captured) -> None:
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["shwo"],
-        "'shwo' is no command. Did you mean 'show'? Commands: list, show, doctor, peak, quarantine.",
+        "'shwo' is no command. Did you mean 'show'? Commands: list, show, verify-record, explain, audit, doctor, peak, "
+        "quarantine.",
     ),
     "an unknown option": (["list", "--jsno"], "unrecognized arguments: --jsno"),
     "an unknown workload": (["list", "ch6"], "'ch6' is no workload, chapter or lab."),

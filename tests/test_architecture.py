@@ -99,9 +99,9 @@ def benchmarks_of_itself(path: str, tree: ast.Module) -> Iterator[str]:
 
 
 def loading_by_path(path: str, tree: ast.Module) -> Iterator[str]:
-    """Only the worker executes a file it was given."""
+    """Only the worker executes a file it was given; and an audit the conditions that its own attacks stage."""
     loaders = ("spec_from_file_location", "spec_from_loader", "module_from_spec", "exec_module", "SourceFileLoader", "run_path")
-    if path == "aisp_runner/worker.py":
+    if path in ("aisp_runner/worker.py", "aisp_runner/audit/stage.py"):
         return
     for node in ast.walk(tree):
         name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
@@ -138,6 +138,10 @@ def text_as_code(path: str, tree: ast.Module) -> Iterator[str]:
             yield f"{node.lineno}: imports {name}"
 
 
+PURE = r"aisp_runner\.(statistics|intervals|verify|sources|case|host|system)\b"
+"""Modules without a state of their own, which a protection may use inside its functions."""
+
+
 def protections(path: str, tree: ast.Module) -> Iterator[str]:
     """A protection reads values it is given: base, registry and the standard library.
 
@@ -151,7 +155,7 @@ def protections(path: str, tree: ast.Module) -> Iterator[str]:
     for node, name in imports(tree):
         if name in ("", ".") or top(name) in sys.stdlib_module_names:
             continue
-        if node in deferred and (top(name) == "torch" or re.match(r"aisp_runner\.(statistics|verify|sources|case)\b", name)):
+        if node in deferred and (top(name) == "torch" or re.match(PURE, name)):
             continue
         if node in deferred and re.match(r"aisp_runner\.(judge|worker|execute)(\.(Judge|Batch|Worker|Bench))?$", name):
             continue

@@ -111,6 +111,33 @@ def test_the_timer_is_measured_and_not_looked_up() -> None:
     assert 0 < cost < 1_000_000
 
 
+@pytest.mark.parametrize(
+    ("abi", "missing", "status", "found"),
+    [
+        (7, {}, "ok", "Landlock ABI 7, seccomp: workers on a CPU are wholly confined"),
+        (
+            5,
+            {"landlock.signals": "needs ABI 6", "landlock.abstract_sockets": "needs ABI 6"},
+            "missing",
+            "Landlock ABI 5, seccomp. needs ABI 6: landlock.signals, landlock.abstract_sockets",
+        ),
+        (
+            0,
+            {"landlock.files": "this kernel has none", "seccomp.calls": "not built in"},
+            "missing",
+            "no Landlock, no seccomp. this kernel has none: landlock.files; not built in: seccomp.calls",
+        ),
+    ],
+    ids=["all of it", "an older kernel", "nothing"],
+)
+def test_what_the_sandbox_can_do_here_is_said(
+    abi: int, missing: dict[str, str], status: str, found: str, tmp_path: Path, no_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.sandbox, "facts", lambda: {"landlock_abi": abi, "machine": "x86_64", "missing": missing})
+    check = checks(root_of(tmp_path, GOOD))["sandbox"]
+    assert (check.status, check.found) == (status, found)
+
+
 def test_every_missing_line_is_followed_by_its_command(tmp_path: Path, no_gpu: None) -> None:
     made = doctor.examine(root_of(tmp_path, SERVER))
     shown = [text for text, _ in doctor.lines(made)]

@@ -40,6 +40,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "an unknown clock": (lambda r: r["clock"].update(mode="event"), "clock.mode: 'event' is not one of"),
     "a control of another form": (lambda r: r.update(control={"value": 1.0}), "control: 'low' is a required property"),
     "a device clock that nobody knows": (lambda r: r.update(device_clock={"kind": "sundial"}), "device_clock.kind: 'sundial'"),
+    "a chain without its digest": (lambda r: r.update(chain={"index": 0, "previous": ""}), "chain: 'sha256' is a required"),
+    "a signature without its key's id": (
+        lambda r: r.update(chain={"index": 0, "previous": "", "sha256": "ab" * 32, "signature": "cd" * 32}),
+        "chain: 'key_id' is a dependency of 'signature'",
+    ),
     "a batch of less than no calls": (
         lambda r: r["samples"][3].update(calls=-1),
         "samples[3].calls: -1 is less than the minimum",
@@ -100,6 +105,7 @@ def test_what_is_appended_is_read_back_line_by_line(tmp_path: Path) -> None:
     assert len(path.read_bytes().splitlines()) == 2
     assert [r["status"] for r in record.read(path)] == ["VALID", "INVALID"]
     assert record.read(path)[1]["message"] == "first\nsecond"
+    assert {key: value for key, value in record.read(path)[0].items() if key != "chain"} == valid_record()
 
 
 def test_an_error_that_is_not_a_number_survives_the_file(tmp_path: Path) -> None:
@@ -193,6 +199,14 @@ DOCTORED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a refusal turned VALID": (lambda r: r["evidence"][0].update(status="fail"), "these fail: memory.late_writes"),
     "a reason left standing": (lambda r: r.update(reasons=["memory.late_writes"]), "although there are reasons against it"),
     "a slow batch taken out": (lambda r: r["samples"].pop(), "1 of 6 rounds are incomplete"),
+    "both batches of a control taken out": (
+        lambda r: [r["samples"].remove(s) for s in [s for s in r["samples"] if s["arm"] == "control"][:2]],
+        "1 of 6 rounds are incomplete",
+    ),
+    "a naive speed-up that was raised": (lambda r: r["clock"].update(naive_speedup=9.0), "clock.naive_speedup is 9, and"),
+    "a handshake that was raised": (lambda r: r["clock"].update(handshake_us=90.0), "clock.handshake_us is 90, and"),
+    "a time of the control that was lowered": (lambda r: r["clock"].update(control_us=1.0), "clock.control_us is 1, and"),
+    "more confidence than there is": (lambda r: r["speedup"].update(confidence=0.99), "speedup.confidence is 0.99, and"),
     "a batch of the control taken out": (
         lambda r: r["samples"].remove(next(s for s in r["samples"] if s["arm"] == "control")),
         "1 of 6 rounds are incomplete: a round is an empty batch of the baseline and two long ones of each arm",

@@ -81,7 +81,7 @@ def opened(own: set[int]) -> GpuState:
 
 def test_a_reading_of_the_gpu_has_clocks_power_heat_reasons_and_strangers(card: Card) -> None:
     gpu = opened({OURS})
-    assert gpu.read() == GpuReading(1500, 2619, 345.6, 61, ("sw_power_cap", "hw_thermal_slowdown"), 1)
+    assert gpu.read() == GpuReading(1500, 2619, 345.6, 61, ("sw_power_cap", "hw_thermal_slowdown"), 1, 700.0)
     assert gpu.missing == {}
     gpu.close()
 
@@ -198,7 +198,9 @@ def test_gpus_of_several_kinds_are_only_sure_in_the_order_of_the_bus(
 CORES = sorted(os.sched_getaffinity(0))
 
 
-def machine_of(tmp_path: Path, busy: int, steal: int = 0, mhz: float = 2000.0, throttles: int = 0) -> Path:
+def machine_of(
+    tmp_path: Path, busy: int, steal: int = 0, mhz: float = 2000.0, throttles: int = 0, held_us: int = 0, swapped: int = 0
+) -> Path:
     """/proc and /sys of a machine whose every core, also one that this process may not use, has counted so many ticks."""
     cores = [*CORES, max(CORES) + 1]
     ticks = [f"cpu{core} {busy if core in CORES else 10**9} 0 0 500 0 0 0 {steal} 7 0" for core in cores]
@@ -209,6 +211,10 @@ def machine_of(tmp_path: Path, busy: int, steal: int = 0, mhz: float = 2000.0, t
             "proc/stat": "\n".join(["cpu 1 2 3 4 5 6 7 8 9 10", *ticks, "intr 1 2"]),
             "proc/cpuinfo": "\n".join(info),
             "proc/loadavg": "0.52 0.58 0.59 3/512 13311\n",
+            "proc/vmstat": f"pgpgin 9\npswpin {swapped}\npswpout {2 * swapped}\nnr_free_pages 5\n",
+            "proc/self/cgroup": "0::/job\n",
+            "sys/fs/cgroup/job/cpu.stat": f"usage_usec 7\nnr_throttled 3\nthrottled_usec {held_us}\n",
+            **{f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor": "performance\n" for core in CORES},
             "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count": f"{throttles}\n",
             "sys/devices/system/cpu/cpu0/topology/physical_package_id": "0\n",
             "sys/devices/system/cpu/cpu1/thermal_throttle/package_throttle_count": f"{throttles}\n",
@@ -218,11 +224,11 @@ def machine_of(tmp_path: Path, busy: int, steal: int = 0, mhz: float = 2000.0, t
 
 
 def test_a_reading_of_the_cpu_counts_since_the_one_before(tmp_path: Path) -> None:
-    cpu = CpuState(set, machine_of(tmp_path, busy=100, steal=10, throttles=3))
-    machine_of(tmp_path, busy=100, steal=15, mhz=2500.4, throttles=5)
+    cpu = CpuState(set, machine_of(tmp_path, busy=100, steal=10, throttles=3, held_us=1000))
+    machine_of(tmp_path, busy=100, steal=15, mhz=2500.4, throttles=5, held_us=8500, swapped=4)
     tick_ms = 1000 / os.sysconf("SC_CLK_TCK")
     reading = cpu.read()
-    assert reading == CpuReading(2500, 3, 5 * tick_ms * len(CORES), None, 2)
+    assert reading == CpuReading(2500, 3, 5 * tick_ms * len(CORES), None, 2, 7.5, ("performance",), 12)
     assert cpu.clock_mhz() == 2500
     again = cpu.read()
     assert (again.steal_ms, again.thermal_throttles) == (0.0, 0)
@@ -264,7 +270,7 @@ def test_what_the_kernel_does_not_tell_is_none_with_a_note(tmp_path: Path) -> No
     cpu = CpuState(set, tmp_path)
     assert cpu.read() == CpuReading(None, None, None, None, None)
     assert cpu.missing["clock_mhz"] == "/proc/cpuinfo: No such file or directory"
-    assert set(cpu.missing) == {"clock_mhz", "load", "steal_ms", "thermal_throttles"}
+    assert set(cpu.missing) == {"clock_mhz", "load", "steal_ms", "thermal_throttles", "swapped_pages"}
 
 
 def test_an_arm_server_names_no_clock(tmp_path: Path) -> None:
@@ -322,6 +328,7 @@ def test_a_summary_has_the_range_of_each_number_and_counts_each_reason() -> None
         "temperature_c": {"min": 60, "median": 61, "max": 62},
         "throttle_reasons": {"sw_power_cap": 2, "hw_slowdown": 1},
         "other_processes": {"min": 0, "median": 0, "max": 2},
+        "power_limit_w": None,
     }
     assert json.loads(json.dumps(made)) == made
     assert summary([]) == {"readings": 0}

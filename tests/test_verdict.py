@@ -11,7 +11,7 @@ from aisp_runner.errors import AispError, BuildError, DeviceError, WorkerFault
 from aisp_runner.protect import registry
 from aisp_runner.protect.base import Evidence
 from aisp_runner.statistics import Estimate, Interval
-from aisp_runner.verdict import Verdict, decide, exit_code, outcome
+from aisp_runner.verdict import ABOUT_TIMING, Verdict, decide, exit_code, outcome
 
 TIMES = Estimate(((0.7,),), Interval(2.0, 1.9, 2.1, 0.97), None, None, 2.0, 45e3, 8e5, 4e5)
 UNTOLD = Estimate(((float("nan"),),), None, None, None, 2.0, 45e3, 8e5, -1.0)
@@ -64,6 +64,18 @@ def test_the_status_is(
     evidence: list[Evidence], fault: AispError | None, phase: str, times: Estimate | None, status: str
 ) -> None:
     assert decide(evidence, fault, phase, times).status == status
+
+
+@pytest.mark.parametrize(
+    ("require", "status"), [("valid", "VALID"), ("not_slower", "INCONCLUSIVE"), ("faster", "INCONCLUSIVE")]
+)
+@pytest.mark.parametrize("name", ABOUT_TIMING)
+def test_a_noisy_machine_stops_a_gate_that_requires_an_outcome_and_no_other(name: str, require: str, status: str) -> None:
+    noise = Evidence(name, "conclude", "judge", "unavailable", "others used the cores", "")
+    assert decide([noise], None, "gate", TIMES, require).status == status
+    off = Evidence(name, "preflight", "judge", "unavailable", "switched off", "")
+    assert decide([off], None, "gate", TIMES, require).status == "INCONCLUSIVE", "one that is switched off was not asked"
+    assert name in registry.known()
 
 
 def test_a_refusal_says_what_was_seen_and_the_limit() -> None:

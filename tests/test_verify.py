@@ -158,3 +158,21 @@ def test_accepts_is_the_rule_of_compare() -> None:
     assert accepts(spec(rtol=0.011), answer * 1.01, answer)
     assert not accepts(spec(rtol=0.009), answer * 1.01, answer)
     assert not accepts(spec(rtol=0.1), answer * NAN, answer)
+
+
+def test_subnormal_answers_and_those_given_as_zero_are_counted() -> None:
+    c = held(
+        [[1e-40, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]], [[1e-40, 2e-39, 0.0, 1.0], [1e-44, -3e-40, 1e-50, 0.0]], atol=1e-30
+    )
+    assert counts(c) == (0, 0, 0)
+    assert (c.subnormal, c.flushed) == (3, 2), "1e-44 and 1e-50 are too small to tell, and zero is zero"
+
+
+@pytest.mark.parametrize(("dtype", "subnormal"), [("float32", 4), ("float64", 0), ("float16", 0), ("int32", 0)])
+def test_what_is_subnormal_depends_on_the_dtype(dtype: str, subnormal: int) -> None:
+    c = held([[0, 0, 0, 0]], [[1e-40] * 4] if dtype != "int32" else [[0] * 4], dtype, atol=1.0)
+    assert (c.subnormal, c.flushed) == (subnormal, subnormal)
+
+
+def test_a_call_without_subnormal_answers_counts_none() -> None:
+    assert held([[1, 2, 0, 4]], [[1, 2, 3e-38, 4]], atol=1.0).subnormal == 0

@@ -16,6 +16,7 @@ from cuda.bindings import runtime
 
 from aisp_runner.device.base import Memory
 from aisp_runner.device.driver import DONE, FINISHED, GATE, GO, PAGE_BYTES, as_bytes, check, words
+from aisp_runner.system import urgent
 
 BLOCK = 2 << 20
 LOOK_NS = 20_000_000
@@ -39,6 +40,10 @@ class CudaSignals:
         """Rests first, so that a busy machine finds this process due for a core; then spins, since one that sleeps would read
         the clock tens of microseconds late. Looks at the channel every 20 ms.
         """
+        with urgent():
+            return self._spin(sequence, seconds, channel, rest_ns)
+
+    def _spin(self, sequence: int, seconds: float, channel: int, rest_ns: int) -> bool:
         page, start, self.looked_ns = self.words, time.perf_counter_ns(), 0
         if rest_ns:
             select.select([channel], [], [], rest_ns / 1e9)

@@ -1,8 +1,9 @@
 """What is judged is the plan that was written down, and it stays that way.
 
 The plan's digest is in plan.json and in every record. A plan file that does not match its digest is refused before anything
-runs, and the file is read again after every case. Blind spot: a plan edited and hashed anew before the run; compare
-`plan_sha256` with the one that was reviewed.
+runs; the file is read again before and after every case, and so is the plan in memory: its limits and tolerances are in use
+while a case runs. Blind spot: a plan edited and hashed anew before the run; compare `plan_sha256` with the one that was
+reviewed.
 """
 
 from __future__ import annotations
@@ -31,4 +32,6 @@ class FrozenPlan(Protection):
 
     def _look(self, stage: str, bench: Bench) -> Evidence:
         odd = bench.plan_changed()
+        if bench.plan.sha256() != bench.plan_sha256:
+            odd = "; ".join(filter(None, (odd, "the plan in memory is not the one that was written down")))
         return self.found(stage, not odd, odd or "plan.json is the plan that is run", "no change since the run began")

@@ -29,6 +29,8 @@ class LateWrites(Protection):
         "cuda.async_memcpy_incomplete",
         "cuda.persistent_kernel",
         "memory.pinned_memory_timing",
+        "distributed.async_gradient_timing",
+        "distributed.barrier_timing",
     )
 
     elements: int = 64

@@ -24,10 +24,14 @@ class FreshInputs(Protection):
     covers = (
         "output.constant_output",
         "output.stale_cache",
+        "timing.warmup_bleed",
+        "memory.pre_allocated_output",
+        "memory.memory_pool_reuse",
         "location.setup_pre_computation",
         "location.warmup_computation",
         "location.graph_capture_cheat",
         "compile.compilation_cache_hit",
+        "compile.trace_reuse",
         "evaluation.benchmark_memorization",
     )
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class OutputSignature(Protection):
     id = "output.output_signature"
-    covers = ("output.shape_mismatch", "output.dtype_mismatch", "location.lazy_evaluation_skip", "memory.input_output_aliasing")
+    covers = (
+        "output.shape_mismatch",
+        "output.dtype_mismatch",
+        "workload.batch_shrinking",
+        "location.lazy_evaluation_skip",
+        "memory.input_output_aliasing",
+    )
 
     def worker_after_batch(self, worker: Worker) -> Evidence:
         odd = sorted(worker.signature)

@@ -30,6 +30,12 @@ class PoisonedOutputs(Protection):
         "workload.sequence_truncation",
         "location.background_thread",
         "location.lazy_evaluation_skip",
+        "compile.mode_inconsistency",
+        "compile.symbolic_shape_exploit",
+        "distributed.rank_skipping",
+        "distributed.gradient_bucketing_mismatch",
+        "distributed.shard_size_mismatch",
+        "evaluation.eval_code_exploitation",
     )
     essential = True
 

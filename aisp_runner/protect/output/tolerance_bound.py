@@ -1,4 +1,5 @@
-"""Outputs of the timed batches agree with the oracle's float64 answer, element by element, within the declared tolerance.
+"""The candidate's outputs in the timed batches agree with the oracle's float64 answer, element by element, within the declared
+tolerance. The baseline's are `output.reference_crosscheck`'s.
 
 No share of elements may miss it, and absolute and relative parts add up, so neither alone can be made to swallow the other.
 Blind spot: errors below the tolerance; `output.vacuous_tolerance` keeps that from being large.
@@ -19,13 +20,30 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ToleranceBound(Protection):
     id = "output.tolerance_bound"
-    covers = ("output.approximation_drift", "workload.precision_mismatch", "workload.hidden_downsampling")
+    covers = (
+        "output.approximation_drift",
+        "workload.precision_mismatch",
+        "workload.early_exit",
+        "workload.sequence_truncation",
+        "workload.hidden_downsampling",
+        "workload.sparsity_mismatch",
+        "workload.attention_mask_mismatch",
+        "workload.kv_cache_size_mismatch",
+        "compile.mode_inconsistency",
+        "compile.symbolic_shape_exploit",
+        "distributed.collective_short_circuit",
+        "distributed.pipeline_bubble_hiding",
+        "evaluation.eval_code_exploitation",
+        "evaluation.test_data_leakage",
+        "evaluation.benchmark_overfitting",
+        "evaluation.benchmark_memorization",
+    )
     essential = True
 
-    def judge_verify(self, judge: Judge, batch: Batch, comparisons: list[Comparison]) -> Evidence:
-        wrong = sum(c.wrong for c in comparisons)
-        total = sum(c.elements for c in comparisons)
-        worst = max(comparisons, key=lambda c: c.wrong)
-        spec = next(t for t in judge.case.outputs if t.name == worst.output)
-        observed = f"{wrong} of {total} checked elements are wrong (largest error of {worst.output}: {worst.max_abs:.3g})"
-        return self.found("verify", wrong == 0, observed, f"rtol {spec.rtol:g}, atol {spec.atol:g}", batch.arm)
+    def judge_verify(self, judge: Judge, batch: Batch, comparisons: list[Comparison]) -> Evidence | None:
+        from aisp_runner.verify import disagreement
+
+        if batch.arm == "baseline":
+            return None  # output.reference_crosscheck looks at it
+        right, observed, limit = disagreement(judge.case.outputs, comparisons)
+        return self.found("verify", right, observed, limit, batch.arm)

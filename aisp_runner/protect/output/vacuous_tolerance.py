@@ -1,9 +1,9 @@
 """A tolerance that garbage would pass is refused before any candidate runs.
 
 With the oracle's real answers, four guesses are held against the declared tolerance: zeros, the answer scaled by 1.01, the
-answer to other content, and, where float32 or float64 is declared, the answer rounded to half precision. One that passes
-makes the workload itself invalid. Blind spot: an output that truly does not depend on its inputs cannot be told from one that
-ignores them; the third guess then says so.
+answer to other content, and the answer in a lower precision: half where float32 or float64 is declared, single where float64
+is. One that passes makes the workload itself invalid. Blind spot: an output that truly does not depend on its inputs cannot be
+told from one that ignores them; the third guess then says so. Low precision inside the operation that its answer does not show.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class VacuousTolerance(Protection):
     id = "output.vacuous_tolerance"
-    covers = ("output.approximation_drift", "workload.precision_mismatch")
+    covers = (
+        "output.constant_output",
+        "output.approximation_drift",
+        "workload.precision_mismatch",
+        "workload.hidden_downsampling",
+    )
     essential = True
 
     scale: float = 1.01
@@ -34,7 +39,7 @@ class VacuousTolerance(Protection):
         for spec in judge.case.outputs:
             first, second = judge.oracle.views[spec.name][0], judge.oracle.views[spec.name][1]
             taken += [f"{spec.name} takes {guess}" for guess in self.passing(spec, first, second)]
-        limit = "none of zeros, a scaled answer, another answer, half precision"
+        limit = "none of zeros, a scaled answer, another answer, a lower precision"
         return self.found("calibrate", not taken, "; ".join(taken) or "every guess is refused", limit)
 
     def passing(self, spec: Tensor, answer: torch.Tensor, other: torch.Tensor) -> list[str]:
@@ -48,4 +53,6 @@ class VacuousTolerance(Protection):
             guesses[f"the answer times {self.scale:g}"] = answer * self.scale
             if spec.dtype in ("float32", "float64"):
                 guesses["a half-precision answer"] = answer.half().double()
+            if spec.dtype == "float64":
+                guesses["a single-precision answer"] = answer.float().double()
         return [name for name, guess in guesses.items() if accepts(spec, guess, answer)]

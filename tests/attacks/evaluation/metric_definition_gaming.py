@@ -10,6 +10,7 @@ import torch
 
 issue = "evaluation.metric_definition_gaming"
 expect = "evaluation.frozen_plan"
+without = ["evaluation.sandbox"]
 target = "plan"
 gains = False
 

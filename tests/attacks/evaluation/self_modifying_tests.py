@@ -9,6 +9,7 @@ import torch
 issue = "evaluation.self_modifying_tests"
 expect = "evaluation.sealed_judge"
 cases = 2
+without = ["evaluation.sandbox"]
 target = "reference"
 
 PATH = "@TARGET@"

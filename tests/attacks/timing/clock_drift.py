@@ -10,7 +10,7 @@ import torch
 issue = "timing.clock_drift"
 expect = "timing.trusted_sync"
 claim = "wall"
-elements = 1 << 23  # a wall claim is told by host time: eight calls of 8 us are lost in it
+sizes = {"cuda": {"n": 8388608}}  # a wall claim is told by host time: eight calls of 8 us are lost in it
 
 _original = time.perf_counter_ns
 

@@ -12,9 +12,18 @@ from protect.batches import batch
 BATCH = batch(calls=4)
 
 
-def comparison(output: str = "c", unwritten: int = 0, nonfinite: int = 0, wrong: int = 0, max_abs: float = 0.0) -> Comparison:
+def comparison(
+    output: str = "c",
+    unwritten: int = 0,
+    nonfinite: int = 0,
+    wrong: int = 0,
+    max_abs: float = 0.0,
+    arm: str = "candidate",
+    subnormal: int = 0,
+    flushed: int = 0,
+) -> Comparison:
     """One of 100 elements."""
-    return Comparison("candidate", output, 4, 100, unwritten, nonfinite, wrong, (), max_abs, 0.0)
+    return Comparison(arm, output, 4, 100, unwritten, nonfinite, wrong, (), max_abs, 0.0, subnormal, flushed)
 
 
 def judge() -> Any:

@@ -43,6 +43,12 @@ def test_half_precision_is_held_against_full_precision_alone() -> None:
     assert taken("float16", rtol=5e-4, atol=1e-6) == []
 
 
+def test_single_precision_is_held_against_double_alone() -> None:
+    assert taken("float64", atol=1e-6) == ["a single-precision answer"]
+    assert taken("float64", atol=1e-9) == []
+    assert taken("float32", atol=1e-6) == []
+
+
 def test_integers_are_held_against_zeros_and_another_answer() -> None:
     answer = torch.arange(1000, dtype=torch.int32)
     assert taken("int32", answer=answer) == []

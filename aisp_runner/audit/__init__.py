@@ -1,0 +1,1 @@
+"""Attacks on the runner, run through the real line: refused, alive without protection, honest twin accepted."""

@@ -1,0 +1,146 @@
+"""`aisp audit`: the attacks on this machine: refused, alive without protection, twin accepted; and what honest kernels meet."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from aisp_runner.audit.attack import Attack, attacks
+from aisp_runner.audit.line import LENGTHS, judge_attack, missed, trial
+from aisp_runner.audit.table import holds, line, markdown
+from aisp_runner.errors import AispError, ConfigError
+from aisp_runner.pool import Pool
+from aisp_runner.report import Console
+
+MIDDLE = 1
+"""Which batch length is used where one is enough."""
+
+Row = dict[str, Any]
+
+
+def run(given: argparse.Namespace) -> int:
+    """0 when all attacks hold (or no honest kernel was refused), 3 otherwise. Raises ConfigError for an unknown name."""
+    console, rows = Console(width=220), list[Row]()
+    chosen = _chosen(given)
+    plain = not given.json and not given.markdown
+    for row in _rows(given, chosen):
+        rows.append(row)
+        if plain and not given.honest:
+            console.write(line(row))
+        if given.out:
+            given.out.write_text(json.dumps(rows, indent=1) + "\n")
+    bad = [row for row in rows if not holds(row)]
+    if given.json:
+        console.write(json.dumps(rows, indent=1))
+    elif given.markdown:
+        console.write(markdown(rows))
+    elif given.honest:
+        untold = sum(row["status"] == "INCONCLUSIVE" for row in bad)
+        console.write(f"{len(bad) - untold} of {len(rows)} honest runs refused, {untold} not told")
+        for row in bad:
+            console.write(json.dumps(row))
+    else:
+        for attack in chosen:
+            if why := attack.why_not(given.device):
+                console.write(f"skipped: {why}")
+        console.write(f"{len(rows) - len(bad)} of {len(rows)} hold")
+    return 3 if bad else 0
+
+
+def _chosen(given: argparse.Namespace) -> list[Attack]:
+    found = attacks("", given.category, given.issue)
+    names = [name for name in given.names.split(",") if name]
+    unknown = set(names) - {attack.name for attack in found}
+    if unknown:
+        raise ConfigError(f"--names: there is no attack {sorted(unknown)[0]!r}. Attacks: {', '.join(a.name for a in found)}.")
+    return [attack for attack in found if not names or attack.name in names]
+
+
+def _rows(given: argparse.Namespace, chosen: Sequence[Attack]) -> Iterator[Row]:
+    jobs = given.jobs or (max(1, len(os.sched_getaffinity(0)) // 2) if given.device == "cpu" else 1)
+    there = [attack for attack in chosen if not attack.why_not(given.device)]
+    if jobs > 1 and len(there) > 1 and not given.honest:
+        yield from _shared_out(given, there, min(jobs, len(there)))
+        return
+    every = LENGTHS[given.device]
+    with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, Pool() as pool:
+        if given.honest:
+            yield from honest_runs(chosen, given.device, given.honest, Path(folder), pool)
+            return
+        for attack in there:
+            for calls in every if given.all_lengths and "calls" not in attack.measure else (every[MIDDLE],):
+                home = Path(folder) / f"{attack.name.replace('/', '-')}-{calls[1]}"
+                yield (missed if given.mutate else judge_attack)(attack, given.device, calls, home, pool)
+
+
+def _shared_out(given: argparse.Namespace, chosen: Sequence[Attack], jobs: int) -> Iterator[Row]:
+    """Rows of so many processes at work at the same time, each on cores of its own, as they come."""
+    cores = sorted(os.sched_getaffinity(0))
+    with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, contextlib.ExitStack() as stack:
+        files, children = [Path(folder) / f"{job}.json" for job in range(jobs)], []
+        for job, file in enumerate(files):
+            names = ",".join(attack.name for attack in chosen[job::jobs])
+            command = [
+                sys.executable,
+                "-m",
+                "aisp_runner.aisp",
+                "audit",
+                "--device",
+                given.device,
+                "--jobs",
+                "1",
+                "--names",
+                names,
+            ]
+            command += ["--all-lengths"] * given.all_lengths + ["--mutate"] * given.mutate + ["--json", "--out", str(file)]
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            stack.callback(child.wait)
+            stack.callback(child.kill)
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(child.pid, cores[job::jobs] or cores)
+            children.append(child)
+        told = [0] * jobs
+        while True:
+            running = [child.poll() is None for child in children]
+            for job, file in enumerate(files):
+                fresh = _read(file)[told[job] :]
+                told[job] += len(fresh)
+                yield from fresh
+            if not any(running):
+                break
+            time.sleep(0.2)
+        for child in children:
+            if child.returncode not in (0, 3):
+                raise AispError(f"a part of the audit ended with {child.returncode}: {child.communicate()[1].strip()[-300:]}")
+
+
+def _read(file: Path) -> list[Row]:
+    """The rows so far; none while the file is being written."""
+    try:
+        rows: list[Row] = json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return []
+    return rows
+
+
+def honest_runs(chosen: Sequence[Attack], device: str, count: int, folder: Path, pool: Pool) -> Iterator[Row]:
+    """What became of `count` honest runs, over the twins of the attacks and the three batch lengths.
+
+    Every run has fresh processes for its candidate; those of the oracle and the baseline are kept within a twin.
+    """
+    honest = [a for a in chosen if not a.staged and not a.target and not a.why_not(device)]
+    for index, attack in enumerate(honest):
+        for turn in range(len(range(index, count, len(honest)))):
+            home = folder / f"{attack.name.replace('/', '-')}-{turn}"
+            for r in trial(attack, [("twin", "strict")], device, LENGTHS[device][turn % 3], home, pool)[0]:
+                kept = {key: r[key] for key in ("workload", "variant", "status", "outcome", "reasons", "message")}
+                yield {"attack": attack.name, **kept, "calls": r["clock"] and r["clock"]["calls"]}

@@ -1,0 +1,1 @@
+"""Whether the arms had the same machine: cores, memory, software, clocks, company."""

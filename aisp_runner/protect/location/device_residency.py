@@ -1,0 +1,49 @@
+"""A kernel on a GPU is timed while the GPU does its work, not the CPU.
+
+Behind the gate a worker has enqueued everything before the clock starts, and only waits. CPU time that the candidate's process
+uses in a timed batch beyond what the baseline's uses while it waits is work that a host does: the number would not be a
+kernel's. The judge reads the process's CPU clock itself. Blind spot: mode wall, where a worker dispatches while it is timed;
+work of another process that the candidate started; work within the slack.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aisp_runner.protect.base import Evidence, Protection
+
+if TYPE_CHECKING:
+    from aisp_runner.judge import Batch, Judge
+
+
+@dataclass(frozen=True)
+class DeviceResidency(Protection):
+    id = "location.device_residency"
+    covers = ("location.cpu_spillover",)
+    needs = "cuda"
+
+    share: float = 0.25
+    """CPU time that the candidate may use more than the baseline, as a share of the batch's length: a quarter of a core."""
+    slack_us: float = 100.0
+    """And this much a batch: a thread that wakes up."""
+
+    def judge_at_done(self, judge: Judge, batch: Batch) -> None:
+        from aisp_runner.system import cpu_ns
+
+        if batch.gated and batch.cpu_ns:
+            batch.cpu_ns = max(0, cpu_ns(judge.arms[batch.arm].pid) - batch.cpu_ns)
+
+    def judge_conclude(self, judge: Judge) -> Evidence | None:
+        from aisp_runner.intervals import median
+
+        made = judge.measured
+        if made is None or made.schedule.mode == "wall":
+            return None
+        calls = {arm: made.schedule.calls.of(arm)[1] for arm in ("baseline", "candidate")}
+        long = {arm: [b for b in judge.batches if b.timed and b.arm == arm and b.calls == n] for arm, n in calls.items()}
+        used = {arm: median([b.cpu_ns / 1e3 for b in batches]) for arm, batches in long.items()}
+        lasted = {arm: median([b.elapsed_ns / 1e3 for b in batches]) for arm, batches in long.items()}
+        limit = (used["baseline"] / lasted["baseline"] + self.share) * lasted["candidate"] + self.slack_us
+        said = f"the worker used {used['candidate']:.0f} us of CPU time in a batch of {lasted['candidate']:.0f} us"
+        return self.found("conclude", used["candidate"] <= limit, said, f"{limit:.0f} us", "candidate")

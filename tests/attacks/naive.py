@@ -1,0 +1,105 @@
+"""What most harnesses do, in one process: fixed content, a timer around each call, one comparison at the end.
+
+    python naive.py JSON        one line of JSON: correct, speedup
+
+Attacks whose target is that process itself (its memory, its interpreter, its settings) are shown to be alive here. The judge's
+own processes are apart, so there such an attack has nothing to reach.
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+CALLS = 30
+RANK, MEETING = "NAIVE_RANK", "NAIVE_MEETING"
+"""Environment of a rank. Rank 0 is the one that times and compares."""
+
+
+def load(path, name):
+    sys.path.insert(0, str(Path(path).parent))
+    spec = importlib.util.spec_from_file_location(f"naive_{Path(path).stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+def made(tensor, device):
+    dtype = getattr(torch, tensor["dtype"])
+    if tensor["role"] == "output":
+        return torch.empty(tensor["shape"], dtype=dtype, device=device)
+    if tensor["init"] == "normal":
+        return torch.randn(tensor["shape"], device=device).to(dtype)
+    unit = torch.rand(tensor["shape"], device=device, dtype=torch.float64)
+    spread = unit * (tensor["high"] - tensor["low"]) + tensor["low"]
+    return (spread.floor() if tensor["init"] == "integers" else spread).to(dtype)
+
+
+def timed(function, inputs, outputs, returns):
+    """Median seconds of a call, and what it gave last."""
+    took, given = [], outputs
+    for _ in range(CALLS):
+        start = time.perf_counter()
+        result = function(*inputs) if returns else function(*inputs, *outputs)
+        if inputs[0].is_cuda:
+            torch.cuda.synchronize()
+        took.append(time.perf_counter() - start)
+        if returns:
+            given = list(result) if isinstance(result, tuple | list) else [result]
+    return statistics.median(took[2:]), given
+
+
+def own_rank(asked):
+    """This process's rank: rank 0 starts the others."""
+    ranks = 1 + max(t["rank"] for t in asked["tensors"])
+    rank = int(os.environ.get(RANK, "0"))
+    if ranks > 1:
+        os.environ.setdefault(MEETING, tempfile.mktemp())
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        for other in range(1, ranks) if rank == 0 else ():
+            subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, RANK: str(other)}, stdout=subprocess.DEVNULL)
+        store = torch.distributed.FileStore(os.environ[MEETING], ranks)
+        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+    return rank, ranks
+
+
+def answers(asked, tensors, ranks):
+    """What the reference says, for this rank or all of them."""
+    names = dict.fromkeys(t["name"].partition("@")[0] for t, _ in tensors if t["role"] != "output")
+    held = {t["name"]: tensor for t, tensor in tensors}
+    given = [[held[f"{name}@{r}"] for r in range(ranks)] if ranks > 1 else held[name] for name in names]
+    expected = load(*asked["reference"])(*given)
+    return list(expected) if isinstance(expected, tuple | list) else [expected]
+
+
+def main():
+    asked = json.loads(sys.argv[1])
+    rank, ranks = own_rank(asked)
+    torch.manual_seed(0)
+    everyone = [(t, made(t, asked["device"])) for t in asked["tensors"]]
+    tensors = [(t, tensor) for t, tensor in everyone if t["rank"] == rank]
+    inputs = [held for t, held in tensors if t["role"] != "output"]
+    specs = [t for t, _ in tensors if t["role"] == "output"]
+    baseline, candidate = load(*asked["baseline"]), load(*asked["candidate"])
+    expected = answers(asked, everyone, ranks)[rank if ranks > 1 else 0 :][: len(specs)]
+    theirs, ours = ([torch.empty_like(held) for t, held in tensors if t["role"] == "output"] for _ in range(2))
+    base_s, _ = timed(baseline, inputs, theirs, asked["returns"][1])
+    own_s, given = timed(candidate, inputs, ours, asked["returns"][0])
+    if ranks > 1:
+        time.sleep(0.2)
+    correct = all(
+        torch.allclose(got.float(), want.float(), rtol=t["rtol"], atol=t["atol"])
+        for t, got, want in zip(specs, given, expected, strict=True)
+    )
+    sys.stdout.write(json.dumps({"correct": correct, "speedup": base_s / own_s}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

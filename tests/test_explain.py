@@ -58,7 +58,7 @@ REAL: dict[str, tuple[str, str, str, str, str]] = {
     "tolerance": (ROUGH, "output.tolerance_bound", "checked elements are wrong", "at verify", "it is rounding"),
     "stale cache": (STALE, "output.fresh_inputs", "belongs to earlier content", "at verify", "a cache keyed by address"),
     "signature": (RESIZES, "output.output_signature", "c", "the worker, about itself", "write with `out=` or `copy_`"),
-    "the baseline": (WRONG_BASELINE, "output.reference_crosscheck", "own baseline disagrees", "of the baseline", "If you are honest"),
+    "the baseline": (WRONG_BASELINE, "output.reference_crosscheck", "own baseline disagrees", "of the baseline", "If you"),
 }  # fmt: skip
 """Code, the reason that must be among those told, and what stands in its block: seen, by, prose."""
 

@@ -102,11 +102,13 @@ def _shared_out(given: argparse.Namespace, chosen: Sequence[Attack], jobs: int) 
                 names,
             ]
             command += ["--all-lengths"] * given.all_lengths + ["--mutate"] * given.mutate + ["--json", "--out", str(file)]
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            own = cores[job::jobs] or cores
+            threads = {**os.environ, "OMP_NUM_THREADS": str(len(own))}  # more threads than cores wait for one another
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=threads)
             stack.callback(child.wait)
             stack.callback(child.kill)
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(child.pid, cores[job::jobs] or cores)
+                os.sched_setaffinity(child.pid, own)
             children.append(child)
         told = [0] * jobs
         while True:

@@ -38,9 +38,9 @@ TRIES = 3
 MEASURE = {
     "processes": 1,
     "control": False,
-    "rounds": 8,
+    "rounds": 6,
     "min_rounds": 6,
-    "seconds": 1.0,
+    "seconds": 0.5,
     "verify_seconds": 0.02,
     "device_rounds": 0,
 }

@@ -393,6 +393,7 @@ class Judge:
 
     def check_once(self, batches: Sequence[Batch]) -> None:
         """What most harnesses do instead: one look, some time after the last batches, at whatever the outputs hold by then."""
+        self.cast.wake([self.arms[batch.arm] for batch in batches])  # nobody is frozen with work left to do
         time.sleep(LATE_SECONDS)
         for batch in batches:  # the last draw may have been for longer batches, of another set
             self.checked[batch.arm] = tuple(call for call in self.checked[batch.arm] if call < batch.calls) or (0,)

@@ -24,6 +24,9 @@ from aisp_runner.report import Console
 MIDDLE = 1
 """Which batch length is used where one is enough."""
 
+SEVERAL = "distributed"
+"""Attacks on several ranks need all cores to themselves: on one core the ranks would take turns."""
+
 Row = dict[str, Any]
 
 
@@ -68,9 +71,10 @@ def _chosen(given: argparse.Namespace) -> list[Attack]:
 def _rows(given: argparse.Namespace, chosen: Sequence[Attack]) -> Iterator[Row]:
     jobs = given.jobs or (max(1, len(os.sched_getaffinity(0)) // 2) if given.device == "cpu" else 1)
     there = [attack for attack in chosen if not attack.why_not(given.device)]
-    if jobs > 1 and len(there) > 1 and not given.honest:
-        yield from _shared_out(given, there, min(jobs, len(there)))
-        return
+    shared = [attack for attack in there if attack.path.parent.name != SEVERAL]
+    if jobs > 1 and len(shared) > 1 and not given.honest:
+        yield from _shared_out(given, shared, min(jobs, len(shared)))
+        there = [attack for attack in there if attack not in shared]
     every = LENGTHS[given.device]
     with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, Pool() as pool:
         if given.honest:

@@ -1,6 +1,6 @@
 """compile.guard_failure_hidden: a guard of the baseline's compiled code fails while the clock runs, and nobody is told.
 
-Its compiled function depends on a number that changes every 24th call, which fails its guard; it is compiled again, quietly
+Its compiled function depends on a number that changes every 48th call, which fails its guard; it is compiled again, quietly
 and in the baseline's time. Twin: the same numbers, all of which the warm-up has seen before.
 """
 
@@ -11,7 +11,7 @@ import torch
 issue = "compile.guard_failure_hidden"
 expect = "compile.recompile_counter"
 
-EVERY = 24
+EVERY = 48
 KNOWN = 3
 
 _compiled = {}

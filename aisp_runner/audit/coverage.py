@@ -79,7 +79,7 @@ def _issue(issue: str, own: list[Attack], kept: dict[tuple[str, str], list[dict[
     if proven:
         status = "prevented" if all(a.prevented or a.expect == PREVENTED for a in proven) else "detected"
     else:
-        status = f"{OPEN}: {_why_open(issue, own)}"
+        status = f"{OPEN}: {_why_open(own)}"
     cells = [
         ", ".join(f"`{p}`" for p in protections) or "-",
         ", ".join(f"[{a.path.stem}](../tests/attacks/{a.name}.py)" for a in own) or "-",
@@ -89,14 +89,10 @@ def _issue(issue: str, own: list[Attack], kept: dict[tuple[str, str], list[dict[
     return status, cells
 
 
-def _why_open(issue: str, own: list[Attack]) -> str:
+def _why_open(own: list[Attack]) -> str:
     if own:
         return f"its attack has not been run where it can be ({', '.join(sorted({a.devices for a in own}))})"
-    category = issue.partition(".")[0]
-    return {
-        "cuda": "needs a GPU; no attack is written yet",
-        "distributed": "needs workers of several ranks, which the runner does not start yet",
-    }.get(category, "no attack is written yet")
+    return "no attack is written yet"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,9 @@ process, before the run; everything else is the real line.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib.util
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,36 @@ from aisp_runner import measure
 from aisp_runner.audit.attack import Attack
 from aisp_runner.case import Case
 from aisp_runner.pool import Pool
+from aisp_runner.state import CpuReading, GpuReading, Reading
+
+QUIET_CPU = CpuReading(clock_mhz=2000, load=1, steal_ms=0.0, others_busy=0.0, thermal_throttles=0)
+QUIET_GPU = GpuReading(1500, 2619, 300.0, 60, (), 0, 700.0)
+"""A machine on which nothing is odd."""
+
+Odd = Callable[[int, float], dict[str, Any]]
+"""(number of the look, ms since the look before) to the fields of the reading that are odd."""
+
+
+class Told:
+    """The machine as it is told to be: one reading, but for what is odd at each look."""
+
+    def __init__(self, reading: Reading, odd: Odd) -> None:
+        self.missing: dict[str, str] = {}
+        self._reading, self._odd, self._looks, self._before = reading, odd, 0, time.perf_counter()
+
+    def read(self) -> Reading:
+        """What is told at this look."""
+        passed_ms, self._before = (time.perf_counter() - self._before) * 1e3, time.perf_counter()
+        self._looks += 1
+        return dataclasses.replace(self._reading, **self._odd(self._looks, passed_ms))
+
+    def clock_mhz(self) -> int | None:
+        """Not told."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 Doctor = Callable[[list[Any], list[Any]], tuple[list[Any], list[Any]]]
 """(rounds, batches) as measured to (rounds, batches) as the verdict will find them."""
@@ -37,6 +69,21 @@ class World:
     """Mode of the sandbox of workers that are started meanwhile, instead of the fork server's: what another machine offers."""
     made: Callable[[dict[str, Any]], None] | None = None
     """What happens to a record once it is written: changes it in place."""
+
+    def tell(self, reading: Reading, odd: Odd = lambda look, passed_ms: {}) -> None:
+        """Tells this of the machine's state, but for what is odd."""
+        self.state = Told(reading, odd)
+
+    def quiet(self) -> None:
+        """Tells of a CPU that nobody else uses: a busy one would make a gate INCONCLUSIVE by itself."""
+        if self.device == "cpu":
+            self.tell(QUIET_CPU)
+
+    def gate(self, require: str = "not_slower") -> None:
+        """Makes the cases gates, but for those whose protections are off: there it would be a mistake of the settings."""
+        self.cases[:] = [
+            dataclasses.replace(c, phase="gate", require=require) if len(c.protections) > 1 else c for c in self.cases
+        ]
 
 
 def build(attack: Attack, function: str, device: str, cases: list[Case]) -> World:

@@ -5,13 +5,10 @@ that the candidate's processes share in their folder, so that it happens each ti
 others find its choice there.
 """
 
-import dataclasses
 import os
 from pathlib import Path
 
 import torch
-
-from aisp_runner.state import CpuReading
 
 issue = "compile.autotuning_variance"
 expect = "compile.same_choice"
@@ -49,27 +46,10 @@ def twin(a, b, c):
         torch.atan2(a, b, out=c)
 
 
-class _Quiet:
-    """The machine as it is told to be: nobody else is busy, so that this alone decides."""
-
-    def __init__(self):
-        self.missing = {}
-
-    def read(self):
-        return CpuReading(clock_mhz=2000, load=1, steal_ms=0.0, others_busy=0.0, thermal_throttles=0)
-
-    def close(self):
-        """Nothing is open."""
-
-
 def stage(world):
-    """The finding may be the machine's fault, so it stops a gate and nothing else. An unprotected case cannot gate."""
-    if world.device == "cpu":
-        world.state = _Quiet()
-    world.cases[:] = [
-        dataclasses.replace(c, candidate=None, phase="gate", require="not_slower") if expect in c.protections else c
-        for c in world.cases
-    ]
+    """The finding may be the machine's fault, so it stops a gate and nothing else."""
+    world.quiet()
+    world.gate()
 
 
 def twin_stage(world):

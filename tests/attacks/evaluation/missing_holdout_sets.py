@@ -23,29 +23,13 @@ def candidate(a, b, c):
 twin = candidate
 
 
-def _quiet(world):
-    """Told that nobody else is on the machine: a busy one would make either gate INCONCLUSIVE."""
-    from aisp_runner.state import CpuState
-
-    class Quiet(CpuState):
-        def read(self):
-            return dataclasses.replace(super().read(), others_busy=0.0)
-
-    if world.device == "cpu":
-        world.state = Quiet(set)
-
-
-def _gated(cases):
-    """Of code from outside, and gates where they may be: not without the essential protections."""
-    outside = [dataclasses.replace(c, candidate="theirs.py::fast") for c in cases]
-    return [dataclasses.replace(c, phase="gate") if "statistical.whole_sample" in c.protections else c for c in outside]
+def twin_stage(world):
+    """Code from outside, at a gate."""
+    world.quiet()
+    world.gate(require="valid")
+    world.cases[:] = [dataclasses.replace(c, candidate="theirs.py::fast") for c in world.cases]
 
 
 def stage(world):
-    world.cases[:] = _gated([c for c in world.cases if not c.held_out])
-    _quiet(world)
-
-
-def twin_stage(world):
-    world.cases[:] = _gated(world.cases)
-    _quiet(world)
+    twin_stage(world)
+    world.cases[:] = [c for c in world.cases if not c.held_out]

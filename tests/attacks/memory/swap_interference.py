@@ -4,8 +4,6 @@ A page that has to come back makes a call longer by as much as a disk takes, and
 chance. A harness that does not look reports the difference. Twin: the same kernels on a machine that swaps nothing.
 """
 
-import dataclasses
-
 import torch
 
 issue = "memory.swap_interference"
@@ -24,31 +22,17 @@ def candidate(a, b, c):
 twin = candidate
 
 
-def told(pages):
-    """The machine as it is, but for its neighbours, who are quiet, and for the pages that it swaps between two looks."""
-    from aisp_runner.state import CpuState
+def _swapping(world, pages):
+    from aisp_runner.audit.stage import QUIET_CPU
 
-    class Told(CpuState):
-        def read(self):
-            return dataclasses.replace(super().read(), load=1, steal_ms=0.0, others_busy=0.0, swapped_pages=pages)
-
-    return Told(set)
-
-
-def gated(world):
-    """A gate for code of the repository's own, except where the protections are off: there it would be a mistake."""
-    world.cases[:] = [
-        dataclasses.replace(c, phase="gate", require="not_slower", candidate=None) if len(c.protections) > 1 else c
-        for c in world.cases
-    ]
+    world.gate()
+    world.tell(QUIET_CPU, lambda look, passed_ms: {"swapped_pages": pages})
 
 
 def stage(world):
     """A machine that moves 5,000 pages a round."""
-    gated(world)
-    world.state = told(PAGES)
+    _swapping(world, PAGES)
 
 
 def twin_stage(world):
-    gated(world)
-    world.state = told(0)
+    _swapping(world, 0)

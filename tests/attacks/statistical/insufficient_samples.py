@@ -21,25 +21,14 @@ def candidate(a, b, c):
 twin = candidate
 
 
-def _quiet(world):
-    """Told that nobody else is on the machine: a busy one would make either gate INCONCLUSIVE."""
-    from aisp_runner.state import CpuState
-
-    class Quiet(CpuState):
-        def read(self):
-            return dataclasses.replace(super().read(), others_busy=0.0)
-
-    if world.device == "cpu":
-        world.state = Quiet(set)
-
-
 def _gated(world, rounds):
-    """A gate that asks for a speed-up, where one may be: not without the essential protections."""
-    for number, case in enumerate(world.cases):
-        measure = dataclasses.replace(case.measure, rounds=rounds, min_rounds=min(rounds, 6))
-        phase = "gate" if "statistical.whole_sample" in case.protections else case.phase
-        world.cases[number] = dataclasses.replace(case, measure=measure, phase=phase, require="not_slower")
-    _quiet(world)
+    """A gate that asks for a speed-up."""
+    world.quiet()
+    world.gate()
+    least = min(rounds, 6)
+    world.cases[:] = [
+        dataclasses.replace(c, measure=dataclasses.replace(c.measure, rounds=rounds, min_rounds=least)) for c in world.cases
+    ]
 
 
 def stage(world):

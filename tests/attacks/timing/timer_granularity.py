@@ -8,8 +8,6 @@ import dataclasses
 
 import torch
 
-from aisp_runner.state import CpuReading
-
 issue = "timing.timer_granularity"
 expect = "timing.calibrated_batch"
 workload = "sum"
@@ -26,33 +24,11 @@ def candidate(a, b, c):
 twin = candidate
 
 
-class _Quiet:
-    """The machine as it is told to be: nobody else is busy, so that this alone decides."""
-
-    def __init__(self):
-        self.missing = {}
-
-    def read(self):
-        return CpuReading(clock_mhz=2000, load=1, steal_ms=0.0, others_busy=0.0, thermal_throttles=0)
-
-    def close(self):
-        """Nothing is open."""
-
-
 def _gate(world, calls):
-    """The finding may be the workload's fault, so it stops a gate and nothing else. An unprotected case cannot gate."""
-    if world.device == "cpu":
-        world.state = _Quiet()
-    world.cases[:] = [
-        dataclasses.replace(
-            c,
-            candidate=None,
-            phase="gate" if expect in c.protections else c.phase,
-            require="not_slower",
-            measure=dataclasses.replace(c.measure, calls=calls),
-        )
-        for c in world.cases
-    ]
+    """The finding may be the workload's fault, so it stops a gate and nothing else."""
+    world.quiet()
+    world.gate()
+    world.cases[:] = [dataclasses.replace(c, measure=dataclasses.replace(c.measure, calls=calls)) for c in world.cases]
 
 
 def stage(world):

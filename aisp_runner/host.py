@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import machine
-from aisp_runner.system import cpu_ns, spare_cores
+from aisp_runner.system import cpu_ns_or_none, spare_cores
 
 POLICIES = {0: "SCHED_OTHER", 1: "SCHED_FIFO", 2: "SCHED_RR", 3: "SCHED_BATCH", 5: "SCHED_IDLE", 6: "SCHED_DEADLINE"}
 
@@ -196,9 +196,8 @@ def descendants(pid: int) -> set[int]:
 
 def used_ns(pid: int) -> int:
     """CPU time of a process and, in ticks of 10 ms, of the children it has waited for, ns; 0 once it has ended."""
-    try:
-        own = cpu_ns(pid)
-    except ProcessLookupError:
+    own = cpu_ns_or_none(pid)
+    if own is None:
         return 0
     words = _text(f"{pid}/stat").rpartition(")")[2].split()
     ticks = sum(int(word) for word in words[13:15])

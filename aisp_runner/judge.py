@@ -28,7 +28,7 @@ from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
 from aisp_runner.state import CpuState, GpuState, Reading, summary
-from aisp_runner.system import cpu_ns, spare_cores
+from aisp_runner.system import cpu_ns_or_none, spare_cores
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
 
 if TYPE_CHECKING:
@@ -91,10 +91,10 @@ class Batch:
     """The device's clock right after DONE."""
     told: dict[str, str] = field(default_factory=dict)
     """What the worker's side of each protection observed of this batch, by id: advice from an untrusted process."""
-    cpu_ns: int = 0
-    """The worker's CPU clock when the gate of a batch on a GPU was opened, ns (0: not read); location.device_residency makes
-    it what the worker used until DONE.
-    """
+    cpu_from_ns: int | None = None
+    """The worker's CPU clock before the gate of a batch on a GPU was opened, ns; None where it was not read."""
+    cpu_used_ns: int = 0
+    """CPU time that the worker used from then until DONE, ns."""
 
     @property
     def timed(self) -> bool:
@@ -120,14 +120,6 @@ def _rest_ns(quickest_ns: int) -> int:
     """How long a judge need not look for the end of a batch that never took less than this. 0: too short to sleep."""
     rest = int(REST * quickest_ns) - AWAKE_NS
     return rest if rest > AWAKE_NS else 0
-
-
-def _cpu_clock_ns(pid: int) -> int:
-    """0 for a process that has ended: its channel tells that."""
-    try:
-        return cpu_ns(pid)
-    except ProcessLookupError:
-        return 0
 
 
 def device_report(said: Any) -> dict[str, Any] | None:
@@ -323,7 +315,7 @@ class Judge:
         self._reveal(arm, batch)
         self.issued[self.process, purpose, round_, role, calls] += 1
         key = (self.process, role, calls, mode)
-        batch.cpu_ns = _cpu_clock_ns(arm.pid) if calls and batch.gated else 0
+        batch.cpu_from_ns = cpu_ns_or_none(arm.pid) if calls and batch.gated else None
         batch.issued_ns = time.perf_counter_ns()
         arm.open_gate(batch.sequence)
         opened_ns = time.perf_counter_ns()

@@ -92,6 +92,14 @@ def cpu_ns(pid: int) -> int:
         raise ProcessLookupError(f"process {pid} has ended") from gone
 
 
+def cpu_ns_or_none(pid: int) -> int | None:
+    """The same; None for a process that has ended, whose channel tells how."""
+    try:
+        return cpu_ns(pid)
+    except ProcessLookupError:
+        return None
+
+
 FREEZE_SECONDS = 0.05
 """How long `freeze` waits for a process to stop. It takes microseconds, unless the process is in a call of the kernel's."""
 

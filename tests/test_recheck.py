@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import a_run, contradictions, doctor, rebuild
+from doctored import a_run, contradictions, doctor, rebuild
 
 from aisp_runner import chain, record
 from aisp_runner.protect import registry

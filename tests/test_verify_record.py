@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from bench import bench_of, case, tried_on
-from runs import KEY, MEASURED, PLAN, RESULTS, Records, a_run, contradictions, doctor, notes, rebuild, write
+from doctored import KEY, MEASURED, PLAN, RESULTS, Records, a_run, contradictions, doctor, notes, rebuild, write
 
 from aisp_runner import aisp, chain, record
 from aisp_runner.case import Measure, Plan

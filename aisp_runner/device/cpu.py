@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from aisp_runner.device.base import Memory, Replay, Stamps
-from aisp_runner.system import cpu_ns, freeze, thaw
+from aisp_runner.system import cpu_ns_or_none, freeze, thaw
 
 DRAIN_WINDOW_NS = 3_000_000
 """How long the judge watches the worker's CPU clock after DONE, ns."""
@@ -101,14 +101,14 @@ class CpuDevice:
     def after_done(self, pid: int) -> int:
         """Stops the worker where it is: nothing of it writes while the judge looks, and its CPU time is exact."""
         freeze(pid)
-        return _cpu_ns(pid)
+        return cpu_ns_or_none(pid) or 0
 
     def drained(self, pid: int, mark: int) -> int:
         """Lets the worker go on for 3 ms and stops it again."""
         thaw(pid)
         time.sleep(DRAIN_WINDOW_NS / 1e9)
         freeze(pid)
-        used = _cpu_ns(pid) - mark
+        used = (cpu_ns_or_none(pid) or 0) - mark
         thaw(pid)
         return max(0, used)
 
@@ -156,14 +156,6 @@ class CpuWorksite:
 
     def synchronize(self) -> None:
         """Nothing is asynchronous here."""
-
-
-def _cpu_ns(pid: int) -> int:
-    """0 for a process that has ended: its channel tells that."""
-    try:
-        return cpu_ns(pid)
-    except ProcessLookupError:
-        return 0
 
 
 def _map(fd: int, nbytes: int) -> torch.Tensor:

@@ -49,7 +49,7 @@ def terms() -> dict[str, str]:
         "cudnn": backends.cudnn.enabled,
         "cudnn.benchmark": backends.cudnn.benchmark,
         "cudnn.deterministic": backends.cudnn.deterministic,
-        "matmul_precision": torch.get_float32_matmul_precision(),
+        "matmul_precision": _matmul_precision(),
         "cudnn.allow_tf32": torch._C._get_cudnn_allow_tf32(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "default_dtype": torch.get_default_dtype(),
@@ -58,6 +58,16 @@ def terms() -> dict[str, str]:
     }
     found |= {name: value for name, value in os.environ.items() if name.startswith(PREFIXES) and name not in LEFT_ALONE}
     return {name: str(value) for name, value in found.items()}
+
+
+def _matmul_precision() -> str:
+    """torch refuses to name one where its libraries were set to several (torch.backends.*.fp32_precision)."""
+    import torch
+
+    try:
+        return str(torch.get_float32_matmul_precision())
+    except RuntimeError:
+        return "several"
 
 
 def compiler_switches() -> dict[str, str]:

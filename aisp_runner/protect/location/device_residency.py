@@ -29,10 +29,11 @@ class DeviceResidency(Protection):
     """And this much a batch: a thread that wakes up."""
 
     def judge_at_done(self, judge: Judge, batch: Batch) -> None:
-        from aisp_runner.system import cpu_ns
+        from aisp_runner.system import cpu_ns_or_none
 
-        if batch.gated and batch.cpu_ns:
-            batch.cpu_ns = max(0, cpu_ns(judge.arms[batch.arm].pid) - batch.cpu_ns)
+        now_ns = cpu_ns_or_none(judge.arms[batch.arm].pid)
+        if batch.cpu_from_ns is not None and now_ns is not None:
+            batch.cpu_used_ns = max(0, now_ns - batch.cpu_from_ns)
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
         from aisp_runner.intervals import median
@@ -42,7 +43,7 @@ class DeviceResidency(Protection):
             return None
         calls = {arm: made.schedule.calls.of(arm)[1] for arm in ("baseline", "candidate")}
         long = {arm: [b for b in judge.batches if b.timed and b.arm == arm and b.calls == n] for arm, n in calls.items()}
-        used = {arm: median([b.cpu_ns / 1e3 for b in batches]) for arm, batches in long.items()}
+        used = {arm: median([b.cpu_used_ns / 1e3 for b in batches]) for arm, batches in long.items()}
         lasted = {arm: median([b.elapsed_ns / 1e3 for b in batches]) for arm, batches in long.items()}
         limit = (used["baseline"] / lasted["baseline"] + self.share) * lasted["candidate"] + self.slack_us
         said = f"the worker used {used['candidate']:.0f} us of CPU time in a batch of {lasted['candidate']:.0f} us"

@@ -13,7 +13,7 @@
 | `held_out` | the workload's held-out cases are run too (False) |
 | `cases` | so many cases, each with its first axis 64 longer than the one before (1) |
 | `measure` | fields of Measure ({}) |
-| `unprotected` | off: alive under protect=off. naive: alive in one process with a plain timer and one comparison (off) |
+| `unprotected` | off: alive under protect=off; or in one process with one comparison, timed as TIMERS says below (off) |
 | `prevented` | it is accepted and gains nothing, because `expect` leaves it nothing to reach (False) |
 | `without` | protections left out of every trial, so that the one behind them is tried ([]) |
 | `devices`, `because` | where it can be staged, and why not elsewhere ("cpu cuda", "") |
@@ -33,6 +33,9 @@ from typing import Any
 
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError, did_you_mean
+
+TIMERS = ("naive", "events", "profiler")
+"""Timers of tests/attacks/naive.py: the wall clock, CUDA events, the sum of the kernels' times."""
 
 PREVENTED = "processes"
 """`expect` of an attack that gains nothing by construction."""
@@ -91,6 +94,9 @@ def read(path: Path) -> Attack:
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in KNOWN:
             said[node.targets[0].id] = ast.literal_eval(node.value)
+    if said.get("unprotected", "off") not in ("off", *TIMERS):
+        allowed = ", ".join(("off", *TIMERS))
+        raise ConfigError(f"{path}: unprotected = {said['unprotected']!r} is no way to be alive. Allowed: {allowed}.")
     functions = frozenset(node.name for node in tree.body if isinstance(node, ast.FunctionDef))
     named = {node.targets[0].id for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
     for key in ("issue", "expect"):

@@ -125,7 +125,7 @@ def _protections(mode: str, without: Sequence[str]) -> dict[str, dict[str, Any]]
 def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path, pool: Pool) -> dict[str, Any]:
     """One row of the table: is it refused by a protection that covers its issue, is it alive without, does the twin pass."""
     wanted = [("candidate", "strict"), ("candidate", "off"), ("twin", "strict")]
-    if attack.unprotected == "naive":
+    if attack.unprotected != "off":
         wanted.pop(1)
     if attack.target or attack.staged:  # these would also touch the other trials of their run
         made = {t: trial(attack, [t], device, calls, home / "-".join(t), pool)[0] for t in wanted}
@@ -207,7 +207,7 @@ def _alive(attack: Attack, off: list[Record]) -> dict[str, Any]:
 
 
 def naive(attack: Attack, device: str, home: Path) -> dict[str, Any]:
-    """What a plain harness says: one process, a timer around the calls, one comparison at the end."""
+    """What a plain harness says: one process, the attack's timer around the calls, one comparison at the end."""
     case = cases(attack, "candidate", device, "off", LENGTHS[device][1], home)[0]
     own = Path(case.optimized.source.path).parent
     asked = {
@@ -216,15 +216,26 @@ def naive(attack: Attack, device: str, home: Path) -> dict[str, Any]:
         "reference": [case.reference.source.path, case.reference.function],
         "returns": [attack.returns, case.baseline.returns],
         "device": device,
+        "timer": attack.unprotected,
         "tensors": [dataclasses.asdict(t) for t in (*case.inputs, *case.outputs)],
     }
     command = [sys.executable, str(folder() / "naive.py"), json.dumps(asked)]
     done = subprocess.run(command, cwd=own, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        return {"alive": False, "fake_speedup": None, "unprotected": "naive", "off_status": [done.stderr.strip()[-200:]]}
+        return {
+            "alive": False,
+            "fake_speedup": None,
+            "unprotected": attack.unprotected,
+            "off_status": [done.stderr.strip()[-200:]],
+        }
     said = json.loads(done.stdout.splitlines()[-1])
     alive = said["correct"] and (not attack.gains or said["speedup"] >= GAIN)
-    return {"alive": alive, "fake_speedup": said["speedup"], "unprotected": "naive", "off_status": [str(said["correct"])]}
+    return {
+        "alive": alive,
+        "fake_speedup": said["speedup"],
+        "unprotected": attack.unprotected,
+        "off_status": [str(said["correct"])],
+    }
 
 
 def covers(protection: str, issue: str) -> bool:

@@ -42,18 +42,51 @@ def made(tensor, device):
     return (spread.floor() if tensor["init"] == "integers" else spread).to(dtype)
 
 
-def timed(function, inputs, outputs, returns):
-    """Median seconds of a call, and what it gave last."""
+def timed(function, inputs, outputs, returns, timer):
+    """Median seconds of a call by this timer, and what it gave last."""
     took, given = [], outputs
-    for _ in range(CALLS):
-        start = time.perf_counter()
+
+    def call():
+        nonlocal given
         result = function(*inputs) if returns else function(*inputs, *outputs)
-        if inputs[0].is_cuda:
-            torch.cuda.synchronize()
-        took.append(time.perf_counter() - start)
         if returns:
             given = list(result) if isinstance(result, tuple | list) else [result]
+
+    for _ in range(CALLS):
+        took.append(TIMERS[timer](call, inputs[0].is_cuda))
     return statistics.median(took[2:]), given
+
+
+def by_wall(call, cuda):
+    """Seconds from before the call until the whole device is idle."""
+    start = time.perf_counter()
+    call()
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def by_events(call, cuda):
+    """Seconds between two events around the call on the current stream."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    call()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
+
+
+def by_profiler(call, cuda):
+    """Seconds that kernels ran, summed: what a profiler's table of kernels adds up to."""
+    activity = torch.profiler.ProfilerActivity.CUDA
+    with torch.profiler.profile(activities=[activity]) as profiler:
+        call()
+        torch.cuda.synchronize()
+    device = torch.autograd.DeviceType.CUDA
+    return sum(e.device_time_total for e in profiler.events() if e.device_type == device) / 1e6
+
+
+TIMERS = {"naive": by_wall, "events": by_events, "profiler": by_profiler}
 
 
 def own_rank(asked):
@@ -91,8 +124,8 @@ def main():
     baseline, candidate = load(*asked["baseline"]), load(*asked["candidate"])
     expected = answers(asked, everyone, ranks)[rank if ranks > 1 else 0 :][: len(specs)]
     theirs, ours = ([torch.empty_like(held) for t, held in tensors if t["role"] == "output"] for _ in range(2))
-    base_s, _ = timed(baseline, inputs, theirs, asked["returns"][1])
-    own_s, given = timed(candidate, inputs, ours, asked["returns"][0])
+    base_s, _ = timed(baseline, inputs, theirs, asked["returns"][1], asked["timer"])
+    own_s, given = timed(candidate, inputs, ours, asked["returns"][0], asked["timer"])
     if ranks > 1:
         time.sleep(0.2)
     correct = all(

@@ -30,6 +30,7 @@ class FreshInputs(Protection):
         "location.setup_pre_computation",
         "location.warmup_computation",
         "location.graph_capture_cheat",
+        "cuda.workspace_pre_compute",
         "compile.compilation_cache_hit",
         "compile.trace_reuse",
         "evaluation.benchmark_memorization",

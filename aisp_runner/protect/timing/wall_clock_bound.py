@@ -4,8 +4,9 @@ A slope between short and long batches removes the cost of the handshake, and in
 and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
 lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
 later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
-the lower end over the rounds counts, against the baseline's upper quartile. Blind spot: a claim within the slack, and padding
-in a run of fewer than five rounds; neither gains anything, since the candidate's short batches do not enter the speed-up.
+the lower end over the rounds counts, against the baseline's upper quartile. In fewer than five rounds noise looks like either:
+padding is let pass, which gains nothing there, since the candidate's short batches do not enter the speed-up; and a batch that
+is done too early is no refusal, but nothing that may pass a gate. Blind spot: a claim within the slack.
 """
 
 from __future__ import annotations
@@ -64,12 +65,13 @@ class WallClockBound(Protection):
         times = (
             f"the candidate's long batch took {median(long['candidate']):.0f} us, a batch without calls {median(empty):.0f} us"
         )
-        return [
-            self.found(
-                "conclude", fixed_us <= limit_us or fixed.confidence < self.sure, padded, f"{limit_us:.0f} us", "candidate"
-            ),
-            self.found("conclude", not early, times, f"calls take time (more than {spread_us:.0f} us)", "candidate"),
-        ]
+        unsure = fixed.confidence < self.sure
+        padding = self.found("conclude", fixed_us <= limit_us or unsure, padded, f"{limit_us:.0f} us", "candidate")
+        if early and unsure:
+            why = f"{times}: {len(empty)} rounds do not tell that from noise. Raise measure.min_rounds"
+            return [padding, self.unavailable("conclude", why)]
+        limit = f"calls take time (more than {spread_us:.0f} us)"
+        return [padding, self.found("conclude", not early, times, limit, "candidate")]
 
 
 def _upper_quartile(values: list[float]) -> float:

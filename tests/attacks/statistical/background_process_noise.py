@@ -1,8 +1,8 @@
-"""statistical.background_process_noise: the candidate leaves a process running that keeps the baseline from its core.
+"""statistical.background_process_noise: the candidate leaves processes running that keep the baseline from its core.
 
-It is in a session of its own, so it is not frozen with its worker, and it works only while its worker is stopped: in the turns
-of the others. The baseline then shares its core, and a harness tells a gain. Staged on a machine without the sandbox, which
-refuses a session of its own. Twin: a helper process in the same session that waits for work.
+They are in sessions of their own, so they are not frozen with their worker, and they work only while it is stopped: in the
+turns of the others. The baseline then shares its core, and a harness tells a gain. Staged on a machine without the sandbox,
+which refuses a session of its own. Twin: such processes that wait for work.
 """
 
 import os
@@ -17,13 +17,15 @@ expect = "environment.quiet_machine"
 devices = "cpu"
 because = "a busy core does not slow the baseline's kernels on a GPU"
 
+PROCESSES = 3
+
 _started = []
 
 
 def _once(work):
-    if not _started:
+    while len(_started) < PROCESSES:
         _started.append(os.fork())
-        if not _started[0]:
+        if not _started[-1]:
             os.setsid()
             work(os.getppid())
             os._exit(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import HONEST, accepted, case, tried
+from bench import HONEST, UPSET_BY_LOAD, accepted, case, tried
 
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.protect.output.reference_crosscheck import ReferenceCrosscheck
@@ -50,8 +50,9 @@ def test_a_reference_that_drops_a_term_is_found_by_the_baseline(
     server: ForkServer, tmp_path: Path, given: str, reasons: list[str]
 ) -> None:
     made: dict[str, Any] = tried(case(tmp_path, FORGETFUL.format(given=given)), server, tmp_path)
-    assert made["status"] == "INVALID" and made["reasons"] == reasons
-    assert "the workload's own baseline disagrees with its reference" in made["message"]
+    assert made["status"] == "INVALID" and [r for r in made["reasons"] if r not in UPSET_BY_LOAD] == reasons
+    observed = [e["observed"] for e in made["evidence"] if e["status"] == "fail"]
+    assert any("the workload's own baseline disagrees with its reference" in o for o in observed)
 
 
 def test_a_reference_that_is_right_agrees(server: ForkServer, tmp_path: Path) -> None:

@@ -52,6 +52,12 @@ def test_a_candidate_that_is_done_before_an_empty_batch_is_refused() -> None:
     assert concluded(20, 25)[1] == "fail"
 
 
+@pytest.mark.parametrize(("rounds", "status"), [(2, "unavailable"), (4, "unavailable"), (5, "fail")])
+def test_done_too_early_in_few_rounds_is_not_called_a_cheat_and_does_not_pass(rounds: int, status: str) -> None:
+    found = said(sampled(20, (25, 25), rounds=rounds))
+    assert found == ["pass", status]
+
+
 def test_jitter_within_the_slack_is_let_pass() -> None:
     assert concluded(50 + 400 + 200, 50 + 2000) == ["pass", "pass"]
 

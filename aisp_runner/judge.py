@@ -23,6 +23,7 @@ from aisp_runner.cast import ARMS, CONTROL, Cast
 from aisp_runner.crew import AnyArm, Crew
 from aisp_runner.device.base import Device, slot_bytes
 from aisp_runner.forkserver import ForkServer
+from aisp_runner.gpu_use import GpuUse
 from aisp_runner.host import LeftRunning
 from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
@@ -182,6 +183,8 @@ class Judge:
         """The machine's state, once a round."""
         self.left_running: dict[int, LeftRunning] = {}
         """What each set's candidate had running beside its worker, and what of it ran while another arm was to run."""
+        self.gpus_before: dict[int, GpuUse] = {}
+        """What the GPUs that the case does not name were used for before it began, by NVML's index."""
 
     def __enter__(self) -> Judge:
         return self

@@ -1,0 +1,1 @@
+"""Protections of the category 'cuda'."""

@@ -1,0 +1,38 @@
+"""The judge's own operation after either arm's batches, on made-up times."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from aisp_runner.protect.base import Evidence
+from aisp_runner.protect.cuda.single_context import SingleContext
+from protect.batches import batch
+
+
+def concluded(baseline_us: list[float], candidate_us: list[float]) -> Evidence:
+    """Evidence on rounds whose drains took so long; warm-up and empty batches took much longer."""
+    batches = []
+    for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
+        batches += [batch(arm, 20, number=n, us=2000.0, drain_us=us) for n, us in enumerate(drains)]
+        batches += [batch(arm, 20, drain_us=1e6, purpose="warm_up"), batch(arm, 0, drain_us=1e6)]
+    return SingleContext().judge_conclude(SimpleNamespace(batches=batches))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "candidate"),
+    [([30.0] * 6, [30.0] * 6), ([900.0, 1500.0, 100.0], [800.0, 1300.0, 90.0]), ([30.0] * 6, [2000.0] * 6)],
+    ids=["quiet", "a neighbour is always there", "the candidate is the one that is slowed"],
+)
+def test_arms_that_are_treated_alike_pass(baseline: list[float], candidate: list[float]) -> None:
+    assert concluded(baseline, candidate).status == "pass"
+
+
+def test_work_in_the_baselines_turns_alone_is_refused() -> None:
+    found = concluded([30.0, 1500.0, 1800.0, 1900.0, 2000.0], [30.0] * 5)
+    assert found.status == "fail" and "1800 us after the baseline's batches and 30 us" in found.observed
+
+
+def test_one_slow_round_is_not_enough() -> None:
+    assert concluded([30.0, 30.0, 30.0, 30.0, 2000.0], [30.0] * 5).status == "pass"

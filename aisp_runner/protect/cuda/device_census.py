@@ -1,6 +1,6 @@
 """No GPU takes part that the case does not name.
 
-The judge asks NVML before the first worker is started, and when all batches are in, which processes are on the other GPUs of
+The judge asks NVML before a candidate has run, and when all batches are in, which processes are on the other GPUs of
 the machine and how much memory is taken there. One that is the candidate's, or that the candidate has started, is a refusal.
 Where NVML does not tell processes, as in a container, more memory than before makes a gate INCONCLUSIVE, since it could be
 anybody's. Blind spot: a process that is on another GPU only in between, and a GPU that NVML does not list.
@@ -27,11 +27,15 @@ class DeviceCensus(Protection):
     more_mib: float = 64.0
     """Memory that may be taken on another GPU by nobody knows whom, MiB. A CUDA context takes several hundred."""
 
-    def judge_preflight(self, judge: Judge) -> Evidence | None:
+    def judge_calibrate(self, judge: Judge) -> Evidence | None:
+        if judge.device.name != self.needs:
+            return None
         judge.gpus_before, why = _read(judge)
-        return self.unavailable("preflight", why) if why else None
+        return self.unavailable("calibrate", why) if why else None
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
+        if judge.device.name != self.needs:
+            return None
         now, why = _read(judge)
         if why:
             return self.unavailable("conclude", why)

@@ -27,8 +27,8 @@ def helper() -> Iterator[int]:
     child.communicate()
 
 
-def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told) -> list[Evidence | None]:
-    """Evidence on a candidate that is this very process, of a preflight and a conclusion that are told so."""
+def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told, device: str = "cuda") -> list[Evidence | None]:
+    """Evidence on a candidate that is this very process, at both looks that are told so."""
     told = iter([before, after])
     monkeypatch.setattr(gpu_use, "other_gpus", lambda named: next(told))
     cast = SimpleNamespace(
@@ -36,8 +36,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told) -> list[Evi
         server=SimpleNamespace(process=SimpleNamespace(pid=os.getpid())),
         pids=lambda: {os.getpid()},
     )
-    judge = SimpleNamespace(case=SimpleNamespace(ranks=1), cast=cast, gpus_before={})
-    return [DeviceCensus().judge_preflight(judge), DeviceCensus().judge_conclude(judge)]  # type: ignore[arg-type]
+    judge = SimpleNamespace(device=SimpleNamespace(name=device), case=SimpleNamespace(ranks=1), cast=cast, gpus_before={})
+    return [DeviceCensus().judge_calibrate(judge), DeviceCensus().judge_conclude(judge)]  # type: ignore[arg-type]
 
 
 def use(mib: float, *pids: int) -> Told:
@@ -50,8 +50,8 @@ def use(mib: float, *pids: int) -> Told:
     ids=["idle", "another user came", "there is no other GPU"],
 )
 def test_others_may_be_used_by_others(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told) -> None:
-    preflight, conclude = seen(monkeypatch, before, after)
-    assert preflight is None and conclude is not None and conclude.status == "pass"
+    before_any, conclude = seen(monkeypatch, before, after)
+    assert before_any is None and conclude is not None and conclude.status == "pass"
 
 
 def test_a_candidate_on_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +70,10 @@ def test_memory_of_nobody_knows_whom_is_no_pass(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_nvml_does_not_tell_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    preflight, found = seen(monkeypatch, ({}, "NVML: gone"), ({}, "NVML: gone"))
-    assert preflight is not None and found is not None
-    assert (preflight.status, found.status, found.observed) == ("unavailable", "unavailable", "NVML: gone")
+    before_any, found = seen(monkeypatch, ({}, "NVML: gone"), ({}, "NVML: gone"))
+    assert before_any is not None and found is not None
+    assert (before_any.status, found.status, found.observed) == ("unavailable", "unavailable", "NVML: gone")
+
+
+def test_a_cpu_has_no_other_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen(monkeypatch, use(4.0), use(900.0, os.getpid()), "cpu") == [None, None]

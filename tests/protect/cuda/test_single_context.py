@@ -11,13 +11,14 @@ from aisp_runner.protect.cuda.single_context import SingleContext
 from protect.batches import batch
 
 
-def concluded(baseline_us: list[float], candidate_us: list[float]) -> Evidence:
+def concluded(baseline_us: list[float], candidate_us: list[float], device: str = "cuda") -> Evidence | None:
     """Evidence on rounds whose drains took so long; warm-up and empty batches took much longer."""
     batches = []
     for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
         batches += [batch(arm, 20, number=n, us=2000.0, drain_us=us) for n, us in enumerate(drains)]
         batches += [batch(arm, 20, drain_us=1e6, purpose="warm_up"), batch(arm, 0, drain_us=1e6)]
-    return SingleContext().judge_conclude(SimpleNamespace(batches=batches))  # type: ignore[arg-type]
+    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
+    return SingleContext().judge_conclude(judge)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -26,13 +27,19 @@ def concluded(baseline_us: list[float], candidate_us: list[float]) -> Evidence:
     ids=["quiet", "a neighbour is always there", "the candidate is the one that is slowed"],
 )
 def test_arms_that_are_treated_alike_pass(baseline: list[float], candidate: list[float]) -> None:
-    assert concluded(baseline, candidate).status == "pass"
+    found = concluded(baseline, candidate)
+    assert found is not None and found.status == "pass"
 
 
 def test_work_in_the_baselines_turns_alone_is_refused() -> None:
     found = concluded([30.0, 1500.0, 1800.0, 1900.0, 2000.0], [30.0] * 5)
-    assert found.status == "fail" and "1800 us after the baseline's batches and 30 us" in found.observed
+    assert found is not None and found.status == "fail" and "1800 us after the baseline's batches and 30 us" in found.observed
 
 
 def test_one_slow_round_is_not_enough() -> None:
-    assert concluded([30.0, 30.0, 30.0, 30.0, 2000.0], [30.0] * 5).status == "pass"
+    found = concluded([30.0, 30.0, 30.0, 30.0, 2000.0], [30.0] * 5)
+    assert found is not None and found.status == "pass"
+
+
+def test_a_cpu_has_no_contexts() -> None:
+    assert concluded([1800.0] * 5, [30.0] * 5, "cpu") is None

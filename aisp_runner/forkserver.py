@@ -26,7 +26,7 @@ from typing import Any
 from aisp_runner.build import PASSED_ON
 from aisp_runner.errors import DeviceError
 from aisp_runner.sandbox import PARTS, Sandbox, confine
-from aisp_runner.sandbox.policy import mode_asked
+from aisp_runner.sandbox.policy import gpu_devices, mode_asked
 from aisp_runner.system import (
     die_with_parent,
     forbid_new_privileges,
@@ -94,6 +94,8 @@ class ForkServer:
         if not self.up:
             self._answer("up", 60.0)
             self.up = True
+        devices = gpu_devices(None if network else 1) if self.device == "cuda" else ()
+        policy = Sandbox(self.sandbox if confined else "off", self.device, (str(folder),), network, devices)
         self.channel.send(
             "fork",
             fds=(worker_end.fileno(),),
@@ -101,7 +103,7 @@ class ForkServer:
             folder=str(folder),
             memory_bytes=memory_bytes,
             output_bytes=output_bytes,
-            sandbox=asdict(Sandbox(self.sandbox if confined else "off", self.device, (str(folder),), network)),
+            sandbox=asdict(policy),
         )
         answer = self._answer("forked", 5.0 + CONFINE_SECONDS)
         self.sandboxed[answer["pid"]] = answer["sandbox"]

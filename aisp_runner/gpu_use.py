@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aisp_runner.machine import _visible
 
@@ -23,28 +24,44 @@ class GpuUse:
     """Compute processes on it, as far as NVML tells them."""
 
 
+T = TypeVar("T")
+
+
 def other_gpus(named: int, nvml: Any = None) -> tuple[dict[int, GpuUse], str]:
     """(use by NVML's index of all GPUs but the first `named` visible ones, why it cannot be told or "").
 
     nvml: what takes the place of the module pynvml.
     """
+
+    def use(api: Any, visible: list[Any]) -> dict[int, GpuUse]:
+        own = {api.nvmlDeviceGetUUID(gpu) for gpu in visible[:named]}
+        every = [(i, api.nvmlDeviceGetHandleByIndex(i)) for i in range(api.nvmlDeviceGetCount())]
+        return {i: _use(api, gpu) for i, gpu in every if api.nvmlDeviceGetUUID(gpu) not in own}
+
+    found, why = _asked(use, nvml)
+    return found or {}, why
+
+
+def minor_numbers(named: int, nvml: Any = None) -> list[int] | None:
+    """N of /dev/nvidiaN of the first `named` visible GPUs; None where NVML does not tell them."""
+    return _asked(lambda api, visible: [api.nvmlDeviceGetMinorNumber(gpu) for gpu in visible[:named]], nvml)[0]
+
+
+def _asked(question: Callable[[Any, list[Any]], T], nvml: Any) -> tuple[T | None, str]:
+    """(the answer to a question about NVML and the visible GPUs, "") or (None, why there is none)."""
     try:
         api = nvml or importlib.import_module("pynvml")
     except ImportError:
-        return {}, "nvidia-ml-py is not installed, so GPUs cannot be asked: pip install nvidia-ml-py"
+        return None, "nvidia-ml-py is not installed, so GPUs cannot be asked: pip install nvidia-ml-py"
     try:
         api.nvmlInit()
     except api.NVMLError as error:
-        return {}, f"NVML does not start: {error}"
+        return None, f"NVML does not start: {error}"
     try:
         visible, why = _visible(api)
-        if why:
-            return {}, why
-        own = {api.nvmlDeviceGetUUID(gpu) for gpu in visible[:named]}
-        every = [(i, api.nvmlDeviceGetHandleByIndex(i)) for i in range(api.nvmlDeviceGetCount())]
-        return {i: _use(api, gpu) for i, gpu in every if api.nvmlDeviceGetUUID(gpu) not in own}, ""
+        return (None, why) if why else (question(api, visible), "")
     except api.NVMLError as error:
-        return {}, f"NVML: {error}"
+        return None, f"NVML: {error}"
     finally:
         api.nvmlShutdown()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aisp_runner.gpu_use import GpuUse, managed_bytes, other_gpus
+from aisp_runner.gpu_use import GpuUse, managed_bytes, minor_numbers, other_gpus
 
 
 class Nvml:
@@ -39,6 +39,9 @@ class Nvml:
 
     def nvmlDeviceGetUUID(self, index: int) -> str:
         return f"GPU-{index}"
+
+    def nvmlDeviceGetMinorNumber(self, index: int) -> int:
+        return self.count - 1 - index
 
     def nvmlDeviceGetComputeRunningProcesses(self, index: int) -> list[Any]:
         if self.broken == "processes":
@@ -89,3 +92,9 @@ def test_managed_memory_is_what_is_mapped_from_its_device(tmp_path: Path) -> Non
     )
     assert managed_bytes(7, tmp_path) == 3 << 20
     assert managed_bytes(8, tmp_path) == 0
+
+
+def test_the_device_file_is_the_one_that_nvml_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert minor_numbers(1, Nvml(4)) == [1] and minor_numbers(2, Nvml(4)) == [1, 3]
+    assert minor_numbers(1, Nvml(4, "init")) is None

@@ -84,7 +84,7 @@ def _files_and_scopes(policy: Sandbox, missing: dict[str, str]) -> list[str]:
         missing.update({part: missing.get(part) or missing["landlock.files"] for part in landlock.ABI_NEEDED})
         return []
     try:
-        landlock.restrict(policy.writable, landlock.version()[0], policy.network)
+        landlock.restrict(policy.writable, landlock.version()[0], policy.network, policy.devices)
     except OSError as error:
         missing.update(dict.fromkeys(landlock.ABI_NEEDED, f"refused here: {error}"))
         return []

@@ -64,9 +64,10 @@ def missing(abi: int) -> dict[str, str]:
     }
 
 
-def restrict(writable: Sequence[str], abi: int, network: bool = False) -> None:
-    """Confines this thread to what version `abi`, at least 2, can do. network: whether TCP is left free. Raises OSError;
-    nothing is confined then.
+def restrict(writable: Sequence[str], abi: int, network: bool = False, devices: Sequence[str] = ()) -> None:
+    """Confines this thread to what version `abi`, at least 2, can do. network: whether TCP is left free. devices: device files
+    that it goes on using; where there are any it may also write below its own /proc entry, as CUDA does to name its threads.
+    Raises OSError; nothing is confined then.
     """
     rights = _WRITE_FILE | _CHANGE_FOLDERS
     rights |= (_TRUNCATE if abi >= 3 else 0) | (_IOCTL_DEVICE if abi >= 5 else 0)
@@ -77,6 +78,10 @@ def restrict(writable: Sequence[str], abi: int, network: bool = False) -> None:
             _allow(ruleset, folder, rights & ~_MAKE_DEVICES & ~_IOCTL_DEVICE)
         for device in DEVICES:
             _allow(ruleset, device, rights & (_WRITE_FILE | _TRUNCATE))
+        for device in devices:
+            _allow(ruleset, device, rights & (_WRITE_FILE | _TRUNCATE | _IOCTL_DEVICE))
+        if devices:
+            _allow(ruleset, "/proc/self", rights & (_WRITE_FILE | _TRUNCATE))
         call("landlock_restrict_self", ruleset, 0)
 
 

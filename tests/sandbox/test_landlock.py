@@ -96,3 +96,31 @@ def test_a_folder_that_is_not_there_is_an_error_and_nothing_is_confined(tmp_path
     tell([attempt(lambda: landlock.restrict(["nowhere"], 6)), attempt(lambda: open("new", "w").close())])
     """
     assert told_inside(code, tmp_path) == ["ENOENT", "done"]
+
+
+OWN_DEVICE = """
+    landlock.restrict(["own"], {abi}, devices=["/dev/zero"])
+
+    def asked():
+        with open("/dev/zero", "wb") as device:
+            try:
+                fcntl.ioctl(device, 0x5401, bytes(64))
+            except OSError as error:
+                if error.errno != errno.ENOTTY:
+                    raise
+
+    tries = {{
+        "its own device": lambda: open("/dev/zero", "wb").close(),
+        "ask its own device": asked,
+        "another device": lambda: open("/dev/full", "wb").close(),
+        "name a thread": lambda: open(f"/proc/self/task/{{os.getpid()}}/comm", "w").write("named"),
+        "another process": lambda: open(f"/proc/{{os.getppid()}}/comm", "w").write("named"),
+    }}
+    tell({{name: attempt(act) for name, act in tries.items()}})
+"""
+
+
+def test_a_device_that_is_its_own_can_be_used_and_others_cannot(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    found = dict(told_inside(OWN_DEVICE.format(abi=ABI), tmp_path))
+    assert {name for name, how in found.items() if how == "done"} == {"its own device", "ask its own device", "name a thread"}

@@ -56,12 +56,16 @@ def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("attack", attacks(), ids=lambda a: a.name)
-def test_attack_is_refused_and_alive_and_its_twin_is_accepted(attack: Attack, rows: dict[str, dict[str, Any]]) -> None:
+def test_attack_is_refused_and_alive_and_its_twin_is_accepted(
+    attack: Attack, rows: dict[str, dict[str, Any]], tmp_path: Path, pool: Pool
+) -> None:
     if why := attack.why_not("cpu"):
         pytest.skip(why)
     if attack.name not in HERE:
         pytest.skip("one attack a protection is run here; `aisp audit` and AISP_AUDIT=all run them all")
     row = rows[attack.name]
+    if row["refused"] and row["twin_accepted"] and not (row["named"] and row["alive"]):  # beside others it had no core for that
+        row = judge_attack(attack, "cpu", LENGTHS["cpu"][1], tmp_path, pool)
     assert row["refused"], f"not refused: {row}"
     assert row["named"], f"refused by another protection than expected: {row}"
     assert row["alive"], f"not alive without protections: {row}"

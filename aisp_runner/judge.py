@@ -94,6 +94,8 @@ class Batch:
     """What the worker's side of each protection observed of this batch, by id: advice from an untrusted process."""
     cpu_from_ns: int | None = None
     """The worker's CPU clock before the gate of a batch on a GPU was opened, ns; None where it was not read."""
+    idle_ns: int | None = None
+    """What a small operation of the judge's took while the gate was shut, ns; None where that was not looked at."""
     cpu_used_ns: int = 0
     """CPU time that the worker used from then until DONE, ns."""
 
@@ -312,6 +314,8 @@ class Judge:
             self.shields.run("before_batch", self, batch)
         self.device.synchronize()
         arm.arm(batch.sequence, order, mode)
+        if calls:
+            self.shields.run("armed", self, batch)
         for pid in arm.pids:
             self.device.before_reveal(pid)
         batch.revealed_ns = time.perf_counter_ns()

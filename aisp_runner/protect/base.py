@@ -12,6 +12,7 @@ in the candidate's own process, so what they see is advisory above trust level 1
 | calibrate    | judge  | the oracle has answered once, no candidate has run |
 | draw         | judge  | new content is due |
 | before_batch | judge  | before a worker is told to arm |
+| armed        | judge  | the calls wait behind a shut gate (CUDA), the content is not revealed |
 | at_done      | judge  | first thing after DONE |
 | after_batch  | both   | the snapshot is taken; the worker is idle |
 | verify       | judge  | the oracle's answers are there |
@@ -24,7 +25,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-JUDGE_STAGES = ("preflight", "calibrate", "draw", "before_batch", "at_done", "after_batch", "verify", "conclude", "seal")
+JUDGE_STAGES = (
+    "preflight",
+    "calibrate",
+    "draw",
+    "before_batch",
+    "armed",
+    "at_done",
+    "after_batch",
+    "verify",
+    "conclude",
+    "seal",
+)
 WORKER_STAGES = ("boot", "after_batch")
 
 PASS, FAIL, UNAVAILABLE, ERROR = "pass", "fail", "unavailable", "error"

@@ -45,6 +45,11 @@ def test_measured_ceilings_follow_their_schema() -> None:
         assert record.complaints(json.loads(file.read_text()), "peak") == []
 
 
+def test_what_other_harnesses_said_follows_its_schema() -> None:
+    for file in RESULTS.glob("*/judges.json"):
+        assert record.complaints(json.loads(file.read_text()), "judges") == []
+
+
 def test_the_clocks_of_decision_0009_are_those_of_the_benchmark() -> None:
     rows = {row["op"]: row for row in json.loads((RESULTS / "h200/bench/clock.json").read_text())["rows"]}
     decision = next((RESULTS.parent / "decisions").glob("0009-*.md")).read_text()

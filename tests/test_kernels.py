@@ -15,7 +15,6 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,92 +23,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from triton_child import child
+from triton_table import TritonKernel, collected
 
 from aisp_runner.expression import evaluate
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKLOADS = {path.stem: path for path in sorted((ROOT / "conf" / "workload").glob("*.yaml"))}
-
-
-@dataclass(frozen=True)
-class TritonKernel:
-    """How to call a Triton kernel on CPU tensors in the interpreter, and how to compile it."""
-
-    workload: str
-    axes: dict[str, int]
-    function: str
-    signature: dict[str, str]
-    constants: dict[str, Any]
-    arguments: dict[str, Any]
-    """Further arguments of `function`, after the workload's tensors."""
-
-
-def _kernel(
-    workload: str, function: str, axes: dict[str, int], types: str, constants: dict[str, Any], **arguments: Any
-) -> TritonKernel:
-    """types: "name:type" words in the order of the kernel's parameters; the constants come last."""
-    signature = dict(word.split(":") for word in types.split()) | dict.fromkeys(constants, "constexpr")
-    return TritonKernel(workload, axes, function, signature, constants, arguments)
-
-
-_RAGGED = "x_ptr:*fp32 length_ptr:*i32 y_ptr:*fp32"
-TRITON = {
-    "row_normalize.py:normalize_kernel": [
-        _kernel(
-            "ch01_row_normalize",
-            "triton_rows",
-            {"rows": 5, "columns": 300},
-            "x_ptr:*fp32 y_ptr:*fp32 columns:i32 epsilon:fp32",
-            {"BLOCK": 4096},
-        )
-    ],
-    "vector_add.py:add_kernel": [
-        _kernel("ch06_vector_add", "triton_add", {"n": 3000}, "a_ptr:*fp32 b_ptr:*fp32 c_ptr:*fp32 n:i32", {"BLOCK": 1024})
-    ],
-    "branchless.py:select_kernel": [
-        _kernel("ch06_branchless", "triton_select", {"n": 3000}, "x_ptr:*fp32 y_ptr:*fp32 n:i32", {"BLOCK": 1024})
-    ],
-    "kernel_launches.py:euler_kernel": [
-        _kernel(
-            "ch12_kernel_launches",
-            "triton_fused",
-            {"n": 1000},
-            "x_ptr:*fp32 y_ptr:*fp32 n:i32 dt:fp32",
-            {"STEPS": 16, "BLOCK": 256},
-        )
-    ],
-    "kernel_fusion.py:fused_kernel": [
-        _kernel(
-            "ch12_kernel_fusion",
-            "triton_fused",
-            {"rows": 3, "columns": 1500},
-            "x_ptr:*fp32 bias_ptr:*fp32 residual_ptr:*fp32 y_ptr:*fp32 columns:i32 scale:fp32",
-            {"BLOCK": 1024},
-        )
-    ],
-    "work_queue.py:static_kernel": [
-        _kernel(
-            "ch12_work_queue",
-            "launch_static",
-            {"rows": 7, "columns": 32768},
-            f"{_RAGGED} rows:i32 columns:i32 share:i32",
-            {"CYCLIC": is_cyclic, "BLOCK": 1024},
-            programs=programs,
-            cyclic=is_cyclic,
-        )
-        for is_cyclic, programs in ((False, 3), (True, 3), (False, 7))
-    ],
-    "work_queue.py:queue_kernel": [
-        _kernel(
-            "ch12_work_queue",
-            "launch_queue",
-            {"rows": 7, "columns": 32768},
-            f"{_RAGGED} counter_ptr:*i32 rows:i32 columns:i32",
-            {"BLOCK": 1024},
-            programs=3,
-        )
-    ],
-}
+TRITON = collected()
 
 
 @functools.cache

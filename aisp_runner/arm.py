@@ -190,7 +190,7 @@ class Arm:
         done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno(), rest_ns)
         now = time.perf_counter_ns()
         if not done:
-            self._lost(sequence)
+            self.lost(sequence)
         self.patience = self.case.limits.batch_seconds
         return now
 
@@ -224,8 +224,8 @@ class Arm:
         if self._outgrown is not None:
             self.device.release(self._outgrown)
 
-    def _lost(self, sequence: int) -> None:
-        """DONE did not come: says why. A fault or an end of the process explains it better than the clock does."""
+    def lost(self, sequence: int) -> None:
+        """DONE did not come: says why, by a WorkerFault. A fault or an end of the process explains it better than the clock."""
         try:
             message, _ = self.channel.receive(0.001)
         except TimeoutError as silent:

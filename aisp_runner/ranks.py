@@ -61,8 +61,7 @@ class RankedArm:
     @property
     def looked_ns(self) -> int | None:
         """The last look that found any rank unfinished."""
-        looks = [member.looked_ns for member in self.members]
-        return None if None in looks else max(ns for ns in looks if ns is not None)
+        return self.members[0].looked_ns
 
     def start(self, server: ForkServer, staging: Staging, protections: dict[str, dict[str, Any]]) -> None:
         """Forks every rank and gives it its job."""
@@ -126,15 +125,20 @@ class RankedArm:
     def open_gate(self, sequence: int) -> None:
         """Lets the ranks start, one after the other, microseconds apart."""
         for member in self.members:
-            member.open_gate(sequence)
+            member.signals.open_gate(sequence)
 
     def await_done(self, sequence: int, rest_ns: int = 0) -> int:
         """Waits for every rank's DONE; gives the judge's clock when it has seen the last, ns. Raises WorkerFault."""
-        seen = []
-        for rank, member in enumerate(self.members):
-            with self._blaming(member):
-                seen.append(member.await_done(sequence, 0 if rank else rest_ns))  # the first has rested for all
-        return max(seen)
+        ends = [(member.signals, member.channel.end.fileno()) for member in self.members]
+        patience = max(member.patience for member in self.members)
+        failed = self.members[0].signals.wait_all(ends, sequence, patience, rest_ns)
+        now = time.perf_counter_ns()
+        if failed is not None:
+            with self._blaming(self.members[failed]):
+                self.members[failed].lost(sequence)
+        for member in self.members:
+            member.patience = self.case.limits.batch_seconds
+        return now
 
     def finish(self, sequence: int) -> dict[str, Any]:
         """What the ranks report of a batch: the longest time, everybody's evidence. Raises WorkerFault."""

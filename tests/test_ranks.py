@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from bench import QUICK, accepted, case, opened, tried
+from bench import QUICK, accepted, case, kernel, opened, tried
 
+from aisp_runner import record
 from aisp_runner.arm import ArmTimeout, CannotCapture
-from aisp_runner.case import Case, Limits, Tensor
+from aisp_runner.case import Case, Limits, Plan, Tensor
 from aisp_runner.device.cpu import CpuDevice
 from aisp_runner.errors import WorkerFault
+from aisp_runner.execute import run_plan
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.judge import ARMS
 from aisp_runner.ranks import RankedArm
+from aisp_runner.sources import describe
 
 pytest_plugins = ("shared_server",)
 
@@ -39,11 +41,12 @@ def candidate(a, c):
 """
 
 
-def ranked(folder: Path, act: str = "pass", **changes: Any) -> Case:
+def ranked(folder: Path, act: str = "pass", elements: int = 64, **changes: Any) -> Case:
     """c = the sum of both ranks' a."""
+    shape = (elements,)
     tensors = {
-        "inputs": tuple(Tensor(f"a@{r}", (64,), "float32", "activation", rank=r) for r in range(2)),
-        "outputs": tuple(Tensor(f"c@{r}", (64,), "float32", "output", rtol=2e-6, atol=2e-6, rank=r) for r in range(2)),
+        "inputs": tuple(Tensor(f"a@{r}", shape, "float32", "activation", rank=r) for r in range(2)),
+        "outputs": tuple(Tensor(f"c@{r}", shape, "float32", "output", rtol=2e-6, atol=2e-6, rank=r) for r in range(2)),
     }
     given: dict[str, Any] = {"ranks": 2, "claim": "wall", "measure": dataclasses.replace(QUICK, calls=(2, 8)), **tensors}
     return case(folder, RANKED.format(act=act), **(given | changes))
@@ -104,7 +107,18 @@ class Member:
 
     def __init__(self, rank: int, log: list[str], answers: dict[str, Any]) -> None:
         self.rank, self.log, self.answers, self.looked_ns = rank, log, answers, answers.get("looked")
-        self.pid = rank
+        self.pid, self.signals, self.channel, self.patience = rank, self, SimpleNamespace(end=self), 60.0
+
+    def fileno(self) -> int:
+        return self.rank + 10
+
+    @staticmethod
+    def wait_all(ends: Any, sequence: int, seconds: float, rest_ns: int) -> int | None:
+        ends[0][0].log.append(f"{[channel for _, channel in ends]} {seconds:g} {rest_ns}")
+        return next((number for number, (member, _) in enumerate(ends) if "fault" in member.answers), None)
+
+    def lost(self, sequence: int) -> None:
+        raise self.answers["fault"]
 
     def note(self, what: str) -> None:
         self.log.append(f"{what} {self.rank}")
@@ -133,13 +147,6 @@ class Member:
 
     def open_gate(self, sequence: int) -> None:
         self.note("open")
-
-    def await_done(self, sequence: int, rest_ns: int) -> int:
-        self.note(f"rest {rest_ns}")
-        if "fault" in self.answers:
-            raise self.answers["fault"]
-        done: int = self.answers.get("done", 0)
-        return done
 
     def finish(self, sequence: int) -> dict[str, Any]:
         self.note("finish")
@@ -190,11 +197,12 @@ def test_a_capture_that_takes_too_long_opens_no_gate() -> None:
     assert log[4:] == ["late 0"]
 
 
-def test_only_the_first_rank_is_waited_for_at_rest_and_the_last_look_at_any_counts() -> None:
-    arm, log = arm_of({"done": 50, "looked": 40}, {"done": 51, "looked": 0})
-    assert arm.await_done(7, 30) == 51 and log == ["rest 30 0", "rest 0 1"]
-    assert arm.looked_ns == 40
-    assert arm_of({"looked": None}, {"looked": None})[0].looked_ns is None
+def test_ranks_are_waited_for_together_and_only_the_first_batch_may_take_long() -> None:
+    arm, log = arm_of({"looked": 40}, {"looked": 0})
+    before = time.perf_counter_ns()
+    assert before <= arm.await_done(7, 30) <= time.perf_counter_ns()
+    arm.await_done(8)
+    assert log == ["[10, 11] 60 30", "[10, 11] 5 0"] and arm.looked_ns == 40
 
 
 def test_a_fault_tells_of_every_rank_that_failed_the_cause_first() -> None:
@@ -218,10 +226,44 @@ def test_ranks_on_a_cpu_are_stopped_together_and_watched_for_one_window(server: 
         assert time.perf_counter() - start < 0.05
 
 
+# On GPUs
+
+
 @pytest.fixture
-def two_gpus() -> Iterator[None]:
+def two_gpus() -> None:
     """Skips where there are fewer."""
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if there < 2:
         pytest.skip(f"needs 2 GPUs, one a rank, and {there} can be seen")
-    yield
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    ("claim", "mode", "clock"),
+    [("wall", "auto", "wall"), ("kernel", "gated", "gated"), ("kernel", "graph", "graph"), ("kernel", "auto", "graph")],
+)
+def test_ranks_have_a_gpu_each(tmp_path: Path, two_gpus: None, claim: str, mode: str, clock: str) -> None:
+    measure = dataclasses.replace(QUICK, calls=(12, 64), mode=mode)
+    limits = Limits(start_seconds=60.0, batch_seconds=20.0)
+    run_plan(
+        Plan((ranked(tmp_path, elements=1 << 22, device="cuda", claim=claim, measure=measure, limits=limits),)),
+        tmp_path / "run",
+    )
+    (made,) = record.read(tmp_path / "run" / record.FILE)
+    assert made["status"] == "VALID", made["message"]
+    assert made["clock"]["mode"] == clock, made["clock"]["why_not_gated"]
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    ("act", "kind"),
+    [("dist.get_rank() and len(calls) > 3 and os._exit(3)", "died"), ("1 / (len(calls) < 4 or 1 - dist.get_rank())", "raised")],
+)
+def test_a_rank_that_fails_on_its_gpu_is_named(tmp_path: Path, two_gpus: None, act: str, kind: str) -> None:
+    code = RANKED.replace("def candidate", "calls = []\n\ndef candidate").replace("{act}", f"calls.append(1); {act}")
+    given = ranked(tmp_path / "given", device="cuda", elements=1 << 20, limits=Limits(start_seconds=60.0, batch_seconds=3.0))
+    source = describe(kernel(tmp_path, code))
+    variant = dataclasses.replace(given.optimized, source=source)
+    run_plan(Plan((dataclasses.replace(given, optimized=variant),)), tmp_path / "run")
+    (made,) = record.read(tmp_path / "run" / record.FILE)
+    assert made["reasons"] == [f"worker.{kind}"] and "rank 1" in made["message"], made["message"]

@@ -15,7 +15,7 @@ from protect.environment.hosts import BASELINE, CANDIDATE
 from test_ranks import RANKED, ranked
 from test_state import OURS, Card, card, opened  # noqa: F401  card is a fixture
 
-from aisp_runner import host, machine
+from aisp_runner import calibrate, host, machine
 from aisp_runner.calibrate import Schedule
 from aisp_runner.case import Plan
 from aisp_runner.errors import ConfigError
@@ -176,6 +176,29 @@ def test_nvml_that_fails_meanwhile_is_said(card: Card, monkeypatch: pytest.Monke
     gpu.watch(2)
     assert gpu.clock_mhz() is None and gpu.missing["gpus"] == "NVML shows 0 of 2 GPUs: GPU is lost"
     gpu.close()
+
+
+@pytest.mark.parametrize(
+    ("ranks", "device", "together"),
+    [(1, "cuda", [["b", "c"], ["control"]]), (2, "cpu", [["b", "c"], ["control"]]), (2, "cuda", [["b"], ["c"], ["control"]])],
+)
+def test_first_calls_of_ranks_on_gpus_are_made_by_one_variant_at_a_time(
+    ranks: int, device: str, together: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Over(Exception):
+        """Nothing that comes after it is asked for."""
+
+    def end(judge: Any) -> Any:
+        raise Over
+
+    monkeypatch.setattr(calibrate, "_choose", end)
+    seen: list[list[str]] = []
+    given = SimpleNamespace(ranks=ranks, device=device)
+    cast = SimpleNamespace(all=lambda: ["b", "c", "control"])
+    judge: Any = SimpleNamespace(case=given, cast=cast, arms={"baseline": "b", "candidate": "c"}, rehearse=seen.append)
+    with pytest.raises(Over):
+        calibrate.calibrate(judge)
+    assert seen == together
 
 
 # Protections

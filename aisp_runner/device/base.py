@@ -121,6 +121,12 @@ class Signals(Protocol):
         channel instead. rest_ns: how long the batch is not expected to end.
         """
 
+    @staticmethod
+    def wait_all(ends: Sequence[tuple[Any, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
+        """The same of all ranks, each with its channel: None when all have signalled the end, else the number of one that has
+        not. `looked_ns` of the first then is of all of them.
+        """
+
     def reset(self) -> None:
         """Forgets all batches: the next case numbers its own from 1."""
 

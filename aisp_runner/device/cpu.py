@@ -50,6 +50,14 @@ class CpuSignals:
             os.eventfd_read(self.done)
         return self.done in ready
 
+    @staticmethod
+    def wait_all(ends: Sequence[tuple[CpuSignals, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
+        """One after the other: a judge that sleeps through the last rank's end is woken by it."""
+        for number, (signals, channel) in enumerate(ends):
+            if not signals.wait_done(sequence, seconds, channel):
+                return number
+        return None
+
     def reset(self) -> None:
         """Counters are empty between batches."""
 

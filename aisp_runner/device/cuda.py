@@ -42,23 +42,13 @@ class CudaSignals:
         """Rests first, so that a busy machine finds this process due for a core; then spins, since one that sleeps would read
         the clock tens of microseconds late. Looks at the channel every 20 ms.
         """
-        with urgent():
-            return self._spin(sequence, seconds, channel, rest_ns)
+        return self.wait_all([(self, channel)], sequence, seconds, rest_ns) is None
 
-    def _spin(self, sequence: int, seconds: float, channel: int, rest_ns: int) -> bool:
-        page, start, self.looked_ns = self.words, time.perf_counter_ns(), 0
-        if rest_ns:
-            select.select([channel], [], [], rest_ns / 1e9)
-        now = time.perf_counter_ns()
-        end, look = start + int(seconds * 1e9), now + LOOK_NS
-        while page[DONE] != sequence and page[FINISHED] != sequence:
-            self.looked_ns, now = now, time.perf_counter_ns()
-            if now > look:
-                look = now + LOOK_NS
-                spoke = bool(select.select([channel], [], [], 0)[0])
-                if now > end or (spoke and page[DONE] != sequence and page[FINISHED] != sequence):
-                    return False
-        return True
+    @staticmethod
+    def wait_all(ends: Sequence[tuple[CudaSignals, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
+        """In one loop: ranks end within microseconds of one another, and calls in between would be part of the time."""
+        with urgent():
+            return _spin(ends, sequence, seconds, rest_ns)
 
     def reset(self) -> None:
         """A gate word of the case before would let the first batches of the next one through."""
@@ -66,6 +56,35 @@ class CudaSignals:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+def _spin(ends: Sequence[tuple[CudaSignals, int]], sequence: int, seconds: float, rest_ns: int) -> int | None:
+    start, first = time.perf_counter_ns(), ends[0][0]
+    for signals, _ in ends:
+        signals.looked_ns = 0
+    if rest_ns:
+        select.select([channel for _, channel in ends], [], [], rest_ns / 1e9)
+    now = time.perf_counter_ns()
+    end, look = start + int(seconds * 1e9), now + LOOK_NS
+    for number, (signals, _) in enumerate(ends):
+        page = signals.words
+        while page[DONE] != sequence and page[FINISHED] != sequence:
+            first.looked_ns, now = now, time.perf_counter_ns()
+            if now > look:
+                look = now + LOOK_NS
+                spoke = _spoke(ends, sequence)
+                if spoke is not None or now > end:
+                    return number if spoke is None else spoke
+    return None
+
+
+def _spoke(ends: Sequence[tuple[CudaSignals, int]], sequence: int) -> int | None:
+    """The number of a worker that has spoken without having finished."""
+    ready = select.select([channel for _, channel in ends], [], [], 0)[0]
+    for number, (signals, channel) in enumerate(ends):
+        if channel in ready and signals.words[DONE] != sequence and signals.words[FINISHED] != sequence:
+            return number
+    return None
 
 
 @dataclass(frozen=True)

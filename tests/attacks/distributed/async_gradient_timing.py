@@ -12,6 +12,7 @@ issue = "distributed.async_gradient_timing"
 expect = "memory.late_writes"
 workload = "all_reduce"
 claim = "kernel"
+measure = {"mode": "gated"}
 sizes = {"cpu": {"n": 262144}, "cuda": {"n": 8388608}}
 gpus = 2
 

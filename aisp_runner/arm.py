@@ -42,6 +42,7 @@ class Arm:
     def __init__(self, role: str, variant: Variant, case: Case, device: Device, slots: int, rank: int | None = None) -> None:
         """rank: which of the variant's ranks this is; None where it has all tensors."""
         self.rank = rank
+        self._sees, self._gpu = device.seat(rank) if rank is not None else ({}, 0)
         self.role, self.variant, self.device = role, variant, device
         self.signals = device.signals()
         self.pid = 0
@@ -55,7 +56,7 @@ class Arm:
         if self.role == "oracle":
             outputs = [replace(t, dtype=_exact(t.dtype)) for t in outputs]
         self.layout = Layout.of((*inputs, *outputs), slots)
-        self.memory = self.device.allocate(self.layout.nbytes)
+        self.memory = self.device.allocate(self.layout.nbytes, self.rank or 0)
         self.views = self.layout.views(self.memory.bytes)
         self.patience = case.limits.start_seconds
         """How long the next batch may take, s: the first one may compile."""
@@ -83,7 +84,8 @@ class Arm:
         self.server, self.channel = server, Channel(mine, WORKER_WORDS)
         memory, output = int(limits.memory_gib * 2**30), int(limits.output_mib * 2**20)
         confined, network = "evaluation.sandbox" in self.case.protections, self.rank is not None
-        self.pid = server.fork(theirs, staging.environment, staging.folder, memory, output, confined, network)
+        environment = staging.environment | self._sees
+        self.pid = server.fork(theirs, environment, staging.folder, memory, output, confined, network)
         theirs.close()
         self._give_job(staging, protections, (self.signals.fd, self.memory.fd))
 
@@ -104,6 +106,7 @@ class Arm:
             fds=tuple(fd for fd in fds if fd is not None),
             role=self.role,
             device=self.case.device,
+            gpu=self._gpu,
             threads=self.case.threads,
             source=str(staging.source),
             function=self.variant.function,
@@ -130,23 +133,51 @@ class Arm:
         """Tells the worker to make a batch ready. Raises ArmTimeout when the calls cannot be enqueued behind the gate,
         CannotCapture when they cannot be captured, and WorkerFault.
         """
-        self._send("batch", sequence=sequence, order=list(order), mode=mode)
+        self.tell(sequence, order, mode)
         if mode == "wall":
             self._expect("ready", sequence, self.case.limits.batch_seconds, "start a batch")
             return
-        try:
-            message, _ = self.channel.receive(self.case.limits.batch_seconds if mode == "profiled" else ARM_SECONDS)
-        except TimeoutError as stuck:
+        message = self.hear(sequence, self.case.limits.batch_seconds if mode == "profiled" else ARM_SECONDS)
+        if message is None:
             self.signals.open_gate(sequence)
-            message = self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
-            if "refused" not in message:
+            if "refused" not in self.hear_late(sequence):
                 self.finish(sequence)
-            raise ArmTimeout(self._who()) from stuck
+            raise ArmTimeout(self.who())
+        if "refused" in message:
+            raise self.refusal(message)
+
+    def tell(self, sequence: int, order: Sequence[int], mode: str) -> None:
+        """The first half of `arm`: sends the batch. Raises WorkerFault."""
+        self._send("batch", sequence=sequence, order=list(order), mode=mode)
+
+    def hear(self, sequence: int, seconds: float) -> dict[str, Any] | None:
+        """The second half of `arm`: the worker's answer, or None where there is none yet. Raises WorkerFault."""
+        try:
+            message, _ = self.channel.receive(seconds)
+        except TimeoutError:
+            return None
         except ProtocolError as bad:
             raise self._fault(bad) from bad
         self._check(message, "ready", sequence)
-        if "refused" in message:
-            raise CannotCapture(f"{self._who()}: {str(message['refused'])[:200]}")
+        return message
+
+    def hear_late(self, sequence: int) -> dict[str, Any]:
+        """The answer that did not come in time, now that nothing holds it up. Raises WorkerFault."""
+        return self._expect("ready", sequence, self.case.limits.batch_seconds, "enqueue a batch")
+
+    def refusal(self, message: dict[str, Any]) -> CannotCapture:
+        """What an answer with `refused` means."""
+        return CannotCapture(f"{self.who()}: {str(message['refused'])[:200]}")
+
+    def fell(self, seconds: float) -> WorkerFault | None:
+        """What has become of this process, if within so long it has told of an error or has ended; None where it has not."""
+        try:
+            message, _ = self.channel.receive(seconds)
+        except TimeoutError:
+            return None
+        except ProtocolError as bad:
+            return self._fault(bad)
+        return self._raised(message) if message["kind"] == "fault" else None
 
     def open_gate(self, sequence: int) -> None:
         """Lets batch `sequence` start."""
@@ -159,7 +190,7 @@ class Arm:
         done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno(), rest_ns)
         now = time.perf_counter_ns()
         if not done:
-            self._lost(sequence)
+            self.lost(sequence)
         self.patience = self.case.limits.batch_seconds
         return now
 
@@ -168,7 +199,7 @@ class Arm:
         done = self._expect("done", sequence, self.case.limits.batch_seconds, "report a batch")
         said = done.get("reported_ns")
         if not isinstance(said, int) or not 0 <= said < 1 << 62:
-            raise WorkerFault(self.role, "protocol", f"{self._who()} reported {str(said)[:40]!r} where nanoseconds were due")
+            raise WorkerFault(self.role, "protocol", f"{self.who()} reported {str(said)[:40]!r} where nanoseconds were due")
         return done
 
     def answer(self, sequence: int, calls: int) -> float:
@@ -193,8 +224,8 @@ class Arm:
         if self._outgrown is not None:
             self.device.release(self._outgrown)
 
-    def _lost(self, sequence: int) -> None:
-        """DONE did not come: says why. A fault or an end of the process explains it better than the clock does."""
+    def lost(self, sequence: int) -> None:
+        """DONE did not come: says why, by a WorkerFault. A fault or an end of the process explains it better than the clock."""
         try:
             message, _ = self.channel.receive(0.001)
         except TimeoutError as silent:
@@ -202,7 +233,7 @@ class Arm:
         except ProtocolError as bad:
             raise self._fault(bad) from bad
         self._check(message, "done", sequence)
-        raise WorkerFault(self.role, "protocol", f"{self._who()} reported a batch as done without signalling it")
+        raise WorkerFault(self.role, "protocol", f"{self.who()} reported a batch as done without signalling it")
 
     def _send(self, kind: str, **fields: Any) -> None:
         try:
@@ -222,36 +253,40 @@ class Arm:
 
     def _check(self, message: dict[str, Any], kind: str, sequence: int) -> None:
         if message["kind"] == "fault":
-            raise WorkerFault(self.role, "raised", f"{self._who()} raised {str(message.get('message', ''))[:2100]}")
+            raise self._raised(message)
         if message["kind"] != kind or message.get("sequence") != sequence:
             odd = {k: message.get(k) for k in ("kind", "sequence")}
             wanted = f"'{kind}' of batch {sequence}"
             raise WorkerFault(
-                self.role, "protocol", f"{self._who()} sent {str(odd)[:100]} on its channel where {wanted} was due"
+                self.role, "protocol", f"{self.who()} sent {str(odd)[:100]} on its channel where {wanted} was due"
             )
+
+    def _raised(self, message: dict[str, Any]) -> WorkerFault:
+        return WorkerFault(self.role, "raised", f"{self.who()} raised {str(message.get('message', ''))[:2100]}")
 
     def _hung(self, doing: str, seconds: float) -> WorkerFault:
         return WorkerFault(
-            self.role, "hung", f"{self._who()} did not {doing} within {seconds:g} s and was stopped (limits.*_seconds)"
+            self.role, "hung", f"{self.who()} did not {doing} within {seconds:g} s and was stopped (limits.*_seconds)"
         )
 
     def _fault(self, error: ProtocolError) -> WorkerFault:
         """What a broken channel means: the process ended (how?), or it wrote something that is no message."""
         if not isinstance(error, ChannelClosed):
-            return WorkerFault(self.role, "protocol", f"{self._who()} wrote to its channel: {error}")
+            return WorkerFault(self.role, "protocol", f"{self.who()} wrote to its channel: {error}")
         try:
             ended = self.server.wait(self.pid, 3.0)
         except ChannelClosed:
-            return WorkerFault(self.role, "died", f"{self._who()} was running when the fork server was killed")
+            return WorkerFault(self.role, "died", f"{self.who()} was running when the fork server was killed")
         except TimeoutError:
-            return WorkerFault(self.role, "protocol", f"{self._who()} closed its channel")
+            return WorkerFault(self.role, "protocol", f"{self.who()} closed its channel")
         if ended.cause:
-            return WorkerFault(self.role, "limit", f"{self._who()} {ended.cause}")
+            return WorkerFault(self.role, "limit", f"{self.who()} {ended.cause}")
         how = signal.Signals(-ended.status).name if ended.status < 0 else f"exit status {ended.status}"
         last = f"; it last printed: {ended.tail.strip()[-300:]}" if ended.tail.strip() else ""
-        return WorkerFault(self.role, "died", f"{self._who()} ended its process ({how}){last}")
+        return WorkerFault(self.role, "died", f"{self.who()} ended its process ({how}){last}")
 
-    def _who(self) -> str:
+    def who(self) -> str:
+        """How messages name this process."""
         rank = "" if self.rank is None else f", rank {self.rank}"
         return f"{self.role} {self.variant.name}{rank}" if self.role != "oracle" else f"{self.case.workload}'s reference"
 

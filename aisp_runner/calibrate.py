@@ -57,8 +57,11 @@ def calibrate(judge: Judge) -> Schedule:
     case = judge.case
     judge.process = 0
     first = [judge.arms[arm] for arm in ARMS]
-    judge.rehearse(first)
-    judge.rehearse([arm for arm in judge.cast.all() if arm not in first])
+    rest = [arm for arm in judge.cast.all() if arm not in first]
+    # NCCL's kernels wait for one another on their GPUs: those of several variants at once would take turns at waiting.
+    alone = case.ranks > 1 and case.device == "cuda"
+    for arms in [[arm] for arm in (*first, *rest)] if alone else [first, rest]:
+        judge.rehearse(arms)
     mode, reason = _choose(judge)
     calls = _calls(judge, mode)
     while True:

@@ -68,6 +68,12 @@ def run_plan(
             "environment.lock_clocks: every case of this plan runs on the CPU, so there is no GPU clock to lock. Leave it off, "
             "or say device=cuda."
         )
+    several = [case for case in plan.cases if case.device == "cuda" and case.ranks > 1]
+    if lock_clocks and several:
+        raise ConfigError(
+            f"environment.lock_clocks: {several[0].workload} runs on {several[0].ranks} GPUs, and the first one's clocks alone "
+            "would be locked. Leave it off: clocks of all of them are read in each round."
+        )
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     chain.signing_key()  # likewise
     refuse_inspection()

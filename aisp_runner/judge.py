@@ -29,7 +29,7 @@ from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
 from aisp_runner.state import CpuState, GpuState, Reading, summary
-from aisp_runner.system import cpu_ns_or_none, spare_cores
+from aisp_runner.system import cpu_ns_of, spare_cores
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
 
 if TYPE_CHECKING:
@@ -153,6 +153,9 @@ class Judge:
         before.
         """
         self.case, self.device, self.shields, self.state = case, device, shields, state
+        device.use(case.ranks)
+        if isinstance(state, GpuState):
+            state.watch(case.ranks)
         if device.name == "cpu":  # threads that wait for a core of the worker's, or for each other, took 2 ms an operation
             torch.set_num_threads(len(spare_cores(case.threads * case.ranks)[0]))
         per_slot = max(1, slot_bytes((*case.inputs, *case.outputs)))
@@ -224,7 +227,8 @@ class Judge:
         room = max(4, min(2 * self.slots, self.device.ring_bytes(rings) // max(1, 2 * per_slot)))
         self.content = Content(self.case.inputs, self.slots, self.device)
         self.snapshots = {
-            role: {t.name: self.device.empty((room, *t.shape), t.dtype) for t in self.case.outputs} for role in self.cast.roles
+            role: {t.name: self.device.empty((room, *t.shape), t.dtype, t.rank) for t in self.case.outputs}
+            for role in self.cast.roles
         }
         self.cast.start_oracle(room)
         trusted = [arm for role in self.cast.roles if role != "candidate" for arm in self.cast.start(role)]
@@ -285,17 +289,17 @@ class Judge:
         self.checked[CONTROL] = self.checked["baseline"]
 
     def answers(self, wanted: Sequence[int]) -> dict[str, torch.Tensor]:
-        """The oracle's answers for these calls of the present content: [calls, *shape] by output."""
+        """The oracle's answers for these calls of the present content: [calls, *shape] by output, where its rank has memory."""
         for t in self.case.inputs:
             store = self.content.store[t.name]
             if t.role == "weight":
                 self.oracle.views[t.name].copy_(store)
             else:
-                self.oracle.views[t.name][: len(wanted)] = store[self.index(wanted)]
+                self.oracle.views[t.name][: len(wanted)].copy_(store[self.index(wanted, t.rank)])
         self.device.synchronize()
         self.sequence += 1
         self.oracle.answer(self.sequence, len(wanted))
-        return {t.name: self.oracle.views[t.name][: len(wanted)] for t in self.case.outputs}
+        return {t.name: self.oracle.views[t.name][: len(wanted)].to(self.device.place(t.rank)) for t in self.case.outputs}
 
     # One batch
 
@@ -322,7 +326,7 @@ class Judge:
         self._reveal(arm, batch)
         self.issued[self.process, purpose, round_, role, calls] += 1
         key = (self.process, role, calls, mode)
-        batch.cpu_from_ns = cpu_ns_or_none(arm.pid) if calls and batch.gated else None
+        batch.cpu_from_ns = cpu_ns_of(arm.pids) if calls and batch.gated else None
         batch.issued_ns = time.perf_counter_ns()
         arm.open_gate(batch.sequence)
         opened_ns = time.perf_counter_ns()
@@ -335,11 +339,11 @@ class Judge:
             looked_ns = max(opened_ns, arm.looked_ns)
             batch.unseen_ns = opened_ns - batch.issued_ns + batch.done_ns - looked_ns
         if calls:
-            marks = [self.device.after_done(pid) for pid in arm.pids]
+            marks = self.device.after_done(arm.pids)
             self.shields.run("at_done", self, batch)
             self._snapshot(arm, batch)
             batch.snapped_ns = time.perf_counter_ns()
-            batch.drain_ns = max(self.device.drained(pid, mark) for pid, mark in zip(arm.pids, marks, strict=True))
+            batch.drain_ns = self.device.drained(arm.pids, marks)
             batch.clock_mhz = self.state.clock_mhz() if isinstance(self.state, GpuState) and purpose == "round" else None
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
@@ -350,10 +354,10 @@ class Judge:
 
     def _reveal(self, arm: AnyArm, batch: Batch) -> None:
         """Puts the content where the worker can read it."""
-        slots = self.index(batch.order)
+        slots = self.indexes(batch.order)
         for t in self.case.inputs if batch.calls else ():
             if t.role != "weight":
-                arm.views[t.name].index_copy_(0, slots, self.content.store[t.name][: batch.calls])
+                arm.views[t.name].index_copy_(0, slots[t.rank], self.content.store[t.name][: batch.calls])
         if self.case.cache == "cold":
             self.device.flush()
         self.device.synchronize()
@@ -361,14 +365,14 @@ class Judge:
     def _snapshot(self, arm: AnyArm, batch: Batch) -> None:
         """Copies the outputs of the checked calls out of the worker's reach, with the values that stood under the tripwires."""
         checked = self.checked[batch.arm] if batch.calls else ()
-        slots = self.index([batch.order[c] for c in checked])
+        slots = self.indexes([batch.order[c] for c in checked])
         for t in self.case.outputs:
             kept = self.snapshots[batch.arm][t.name][: len(checked)]
-            torch.index_select(arm.views[t.name], 0, slots, out=kept)
+            torch.index_select(arm.views[t.name], 0, slots[t.rank], out=kept)
             if t.name in batch.tripwires:
                 positions, values = batch.tripwires[t.name]
                 flat = bits(kept).view(len(checked), -1)
-                flat[:, positions] = values[self.index(checked)]
+                flat[:, positions] = values[self.index(checked, t.rank)]
         self.device.synchronize()
 
     def verify(self, batches: Sequence[Batch]) -> None:
@@ -379,10 +383,10 @@ class Judge:
         keep_nan = not self.shields.on("output.finite_values")
         for batch in batches:
             found, checked = [], self.checked[batch.arm]
-            rows = self.index([wanted.index(call) for call in checked])
+            rows = self.indexes([wanted.index(call) for call in checked])
             for t in self.case.outputs:
                 actual = self.snapshots[batch.arm][t.name][: len(checked)]
-                answer = answers[t.name] if len(checked) == len(wanted) else answers[t.name][rows]
+                answer = answers[t.name] if len(checked) == len(wanted) else answers[t.name][rows[t.rank]]
                 comparison = compare(batch.arm, t, actual, answer, equal_nan=keep_nan)
                 found.append(comparison)
                 self._recognise(batch, t, actual, comparison)
@@ -444,18 +448,22 @@ class Judge:
         wanted = sorted({call for batch in batches for call in self.checked[batch.arm]})
         answers = self.answers(wanted)
         for batch in batches:
-            rows = self.index([wanted.index(call) for call in self.checked[batch.arm]])
+            rows = self.indexes([wanted.index(call) for call in self.checked[batch.arm]])
             for t in self.case.outputs:
-                actual = self.snapshots[batch.arm][t.name][: len(rows)]
-                if compare(batch.arm, t, actual, answers[t.name][rows], equal_nan=True).wrong:
+                actual = self.snapshots[batch.arm][t.name][: len(self.checked[batch.arm])]
+                if compare(batch.arm, t, actual, answers[t.name][rows[t.rank]], equal_nan=True).wrong:
                     return False
         return True
 
     # What protections ask for
 
-    def index(self, positions: Sequence[int]) -> torch.Tensor:
-        """Positions as an index tensor on the device."""
-        return torch.tensor(list(positions), dtype=torch.int64, device=self.device.name)
+    def index(self, positions: Sequence[int], rank: int = 0) -> torch.Tensor:
+        """Positions as an index tensor, where a rank's memory is."""
+        return torch.tensor(list(positions), dtype=torch.int64, device=self.device.place(rank))
+
+    def indexes(self, positions: Sequence[int]) -> list[torch.Tensor]:
+        """The same for every rank."""
+        return [self.index(positions, rank) for rank in range(self.case.ranks)]
 
     def poison_outputs(self, batch: Batch) -> None:
         """Overwrites all outputs of the worker's ring."""
@@ -470,20 +478,21 @@ class Judge:
 
     def lay_tripwires(self, batch: Batch, elements: int) -> None:
         """Poisons a few secret elements of each output of the batch, keeping what stood there."""
-        slots = self.index(batch.order)[:, None]
+        slots = self.indexes(batch.order)
         for t in self.case.outputs:
             view = self.arms[batch.arm].views[t.name]
             flat = bits(view).view(view.shape[0], -1)
             positions = torch.randint(flat.shape[1], (min(elements, flat.shape[1]),), device=flat.device)
-            batch.tripwires[t.name] = positions, flat[slots, positions[None, :]]
-            flat[slots, positions[None, :]] = poison_bits(view.dtype)
+            there = slots[t.rank][:, None], positions[None, :]
+            batch.tripwires[t.name] = positions, flat[there]
+            flat[there] = poison_bits(view.dtype)
 
     def lost_tripwires(self, batch: Batch) -> int:
         """Slots in which a tripwire no longer holds its poison."""
-        slots = self.index(batch.order)[:, None]
-        lost = torch.zeros(batch.calls, dtype=torch.bool, device=self.device.name)
-        for name, (positions, _) in batch.tripwires.items():
-            view = self.arms[batch.arm].views[name]
+        slots = self.indexes(batch.order)
+        lost = [torch.zeros(batch.calls, dtype=torch.bool, device=held.device) for held in slots]
+        for t in (t for t in self.case.outputs if t.name in batch.tripwires):
+            view, positions = self.arms[batch.arm].views[t.name], batch.tripwires[t.name][0]
             flat = bits(view).view(view.shape[0], -1)
-            lost |= (flat[slots, positions[None, :]] != poison_bits(view.dtype)).any(dim=1)
-        return int(lost.sum())
+            lost[t.rank] |= (flat[slots[t.rank][:, None], positions[None, :]] != poison_bits(view.dtype)).any(dim=1)
+        return int(torch.stack([each.cpu() for each in lost]).any(dim=0).sum())

@@ -234,7 +234,7 @@ def _listed(path: Path, content: dict[str, Any], here: Here) -> Listed:
 
 
 def _why_not_cuda(content: dict[str, Any], environment: dict[str, Any], here: Here) -> str:
-    wanted = int(environment.get("gpus") or 1)
+    wanted = max(int(environment.get("gpus") or 1), int(content.get("ranks") or 1))
     if not here.gpus:
         return "no GPU"
     if here.gpus < wanted:

@@ -44,10 +44,13 @@ def facts(device: str, root: Path = ROOT) -> dict[str, Any]:
         seen, why = gpus()
         info["gpu_count"] = len(seen)
         info["gpu"] = seen[0] if seen else None
+        if len(seen) > 1:
+            info["other_gpus"] = seen[1:]
         if why:
             missing["gpu"] = why
-        if seen:
-            missing |= {f"gpu.{key}": note for key, note in seen[0].pop("missing").items()}
+        for number, gpu in enumerate(seen):
+            where = f"other_gpus[{number - 1}]" if number else "gpu"
+            missing |= {f"{where}.{key}": note for key, note in gpu.pop("missing").items()}
     info["missing"] = missing
     return info
 

@@ -172,6 +172,9 @@ def _device(judge: Judge, made: Measurement) -> None:
     if wanted.device_clock not in ("cupti", "kineto"):
         made.no_device_clock = NO_STAMPS
         return
+    if judge.case.ranks > 1:
+        made.no_device_clock = f"{judge.case.ranks} ranks run on as many GPUs, whose clocks have no common start"
+        return
     for number in range(wanted.device_rounds):
         try:
             done = _palindrome(judge, calls, "profiled", "device", number)

@@ -129,14 +129,13 @@ class Planner:
             return asked
         if spec.device != "any":
             return spec.device
-        return "cuda" if "cuda" in spec.axes and (self.world.gpus or "cpu" not in spec.axes) else "cpu"
+        enough = len(self.world.gpus) >= (spec.ranks if spec.ranks > 1 else 1)
+        return "cuda" if "cuda" in spec.axes and (enough or "cpu" not in spec.axes) else "cpu"
 
     def _unmet(self, spec: WorkloadSpec, device: str) -> str:
         """Why a workload cannot run on `device` here, or ""."""
         if spec.device not in ("any", device):
             return f"the workload needs {spec.device} (environment.device), and this run is on {device}"
-        if spec.ranks > 1 and device != "cpu":
-            return f"it runs as {spec.ranks} ranks, and the runner starts ranks on a CPU only so far"
         if device not in spec.axes:
             return f"it declares no sizes for {device} (axes.{device})"
         if device == "cpu":
@@ -146,8 +145,12 @@ class Planner:
             return f"no CUDA GPU is visible{f': {self.world.why_none}' if self.world.why_none else ''}"
         if len(gpus) < spec.gpus:
             return f"{len(gpus)} of {spec.gpus} GPUs asked for are visible{_visible_devices()}"
+        if len(gpus) < spec.ranks:
+            seen = f"{len(gpus)} {'is' if len(gpus) == 1 else 'are'} visible{_visible_devices()}"
+            other = "run it with device=cpu" if "cpu" in spec.axes and spec.device == "any" else "declare fewer ranks"
+            return f"it runs as {spec.ranks} ranks, each on a GPU of its own (`ranks`), and {seen}: show it more, or {other}"
         if spec.min_capability:
-            for gpu in gpus[: spec.gpus]:
+            for gpu in gpus[: max(spec.gpus, spec.ranks)]:
                 have = gpu.get("capability")
                 if have is None or tuple(int(part) for part in have.split(".")) < spec.min_capability:
                     return f"{gpu.get('name')} has compute capability {have}, and {_version(spec.min_capability)} is needed"

@@ -287,6 +287,11 @@ def _environment_problems(data: Mapping[str, Any]) -> list[str]:
                 found.append(f"environment.{key}: {value} cannot be had with device: cpu. Remove it, or say device: cuda.")
     if device != "any" and device not in data["axes"]:
         found.append(f"environment.device: {device}, but `axes` has no {device}. Declare axes.{device}, or say device: any.")
+    if "ranks" in data and environment.get("gpus", data["ranks"]) != data["ranks"]:
+        found.append(
+            f"environment.gpus: {environment['gpus']}, and each of {data['ranks']} ranks has one GPU to itself. Say "
+            f"gpus: {data['ranks']}, or leave it out."
+        )
     for item in _as_list(data["optimized"]):
         wanted = "any" if isinstance(item, str) else item.get("device", "any")
         if "any" not in (wanted, device) and wanted != device:

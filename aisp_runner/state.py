@@ -120,7 +120,10 @@ def ambiguity(nvml: Any) -> str:
 
 
 class GpuState:
-    """Readings of the GPU that CUDA device 0 of this process is. Where NVML is missing, every field is None."""
+    """Readings of the GPU that CUDA device 0 of this process is, or of the first few together where ranks have one each: the
+    lowest clock and power limit, the highest power and temperature, and whatever holds any of them back. Where NVML is
+    missing, every field is None.
+    """
 
     def __init__(self, own_pids: Callable[[], set[int]], nvml: Any = None) -> None:
         self.missing: dict[str, str] = {}
@@ -129,32 +132,45 @@ class GpuState:
         self._pids_seen = False
         self._nvml: Any = None
         try:
-            self._nvml, self._handle = first_gpu(nvml)
+            self._nvml, first = first_gpu(nvml)
         except DeviceError as why:
             self.missing["gpu"] = str(why)
             return
+        self._handles = [first]
         if unsure := ambiguity(self._nvml):
             self.missing["gpu"] = unsure
 
+    def watch(self, gpus: int) -> None:
+        """From now on reads the first so many visible GPUs; none, where NVML does not show them all, and `missing` says so."""
+        if self._nvml is None or gpus == len(self._handles):
+            return
+        self.missing.pop("gpus", None)
+        try:
+            handles, why = _visible(self._nvml)
+        except self._nvml.NVMLError as error:
+            handles, why = [], str(error)
+        self._handles = handles[:gpus] if len(handles) >= gpus else []
+        if not self._handles:
+            self.missing["gpus"] = f"NVML shows {len(handles)} of {gpus} GPUs{why and f': {why}'}"
+
     def clock_mhz(self) -> int | None:
-        """The SM clock now, MHz: one call of NVML."""
-        return self._ask("sm_clock_mhz", lambda api, gpu: api.nvmlDeviceGetClockInfo(gpu, api.NVML_CLOCK_SM))
+        """The SM clock now, MHz: one call of NVML a GPU."""
+        return _of(min, self._ask("sm_clock_mhz", lambda api, gpu: api.nvmlDeviceGetClockInfo(gpu, api.NVML_CLOCK_SM)))
 
     def read(self) -> GpuReading:
-        """Everything at once: seven calls of NVML."""
-        power = self._ask("power_w", lambda api, gpu: api.nvmlDeviceGetPowerUsage(gpu))
-        limit = self._ask("power_limit_w", lambda api, gpu: api.nvmlDeviceGetEnforcedPowerLimit(gpu))
+        """Everything at once: seven calls of NVML a GPU."""
+        memory = self._ask("memory_clock_mhz", lambda api, gpu: api.nvmlDeviceGetClockInfo(gpu, api.NVML_CLOCK_MEM))
+        power = _of(max, self._ask("power_w", lambda api, gpu: api.nvmlDeviceGetPowerUsage(gpu)))
+        heat = self._ask("temperature_c", lambda api, gpu: api.nvmlDeviceGetTemperature(gpu, api.NVML_TEMPERATURE_GPU))
+        limit = _of(min, self._ask("power_limit_w", lambda api, gpu: api.nvmlDeviceGetEnforcedPowerLimit(gpu)))
         bits = self._ask("throttle_reasons", lambda api, gpu: api.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
+        held = tuple(name for bit, name in THROTTLE_REASONS.items() if any(b & bit for b in bits)) if bits else None
         return GpuReading(
             sm_clock_mhz=self.clock_mhz(),
-            memory_clock_mhz=self._ask(
-                "memory_clock_mhz", lambda api, gpu: api.nvmlDeviceGetClockInfo(gpu, api.NVML_CLOCK_MEM)
-            ),
+            memory_clock_mhz=_of(min, memory),
             power_w=None if power is None else power / 1000,
-            temperature_c=self._ask(
-                "temperature_c", lambda api, gpu: api.nvmlDeviceGetTemperature(gpu, api.NVML_TEMPERATURE_GPU)
-            ),
-            throttle_reasons=None if bits is None else tuple(name for bit, name in THROTTLE_REASONS.items() if bits & bit),
+            temperature_c=_of(max, heat),
+            throttle_reasons=held,
             other_processes=self._others(),
             power_limit_w=None if limit is None else limit / 1000,
         )
@@ -167,11 +183,12 @@ class GpuState:
 
     def _others(self) -> int | None:
         """Processes of others, once NVML has shown one of this run's own: in a container it may show none, or foreign ids."""
-        pids = self._ask(
+        seen = self._ask(
             "other_processes", lambda api, gpu: {process.pid for process in api.nvmlDeviceGetComputeRunningProcesses(gpu)}
         )
-        if pids is None:
+        if not seen:
             return None
+        pids = set[int]().union(*seen)
         own = self._own_pids() | {os.getpid()}
         if pids & own:
             self._pids_seen = True
@@ -181,18 +198,23 @@ class GpuState:
             return None
         return len(pids - own)
 
-    def _ask(self, key: str, question: Callable[[Any, Any], Any]) -> Any:
-        """An answer, or None. A question that NVML will never answer is asked once."""
+    def _ask(self, key: str, question: Callable[[Any, Any], Any]) -> list[Any] | None:
+        """An answer for each GPU, or None where one has none. A question that NVML will never answer is asked once."""
         if self._nvml is None or key in self._given_up:
             return None
         mismatch = getattr(self._nvml, "NVMLLibraryMismatchError", self._nvml.NVMLError)
         try:
-            return question(self._nvml, self._handle)
+            return [question(self._nvml, handle) for handle in self._handles]
         except (self._nvml.NVMLError, mismatch, AttributeError) as error:
             self.missing[key] = str(error)
             if not isinstance(error, self._nvml.NVMLError) or getattr(error, "value", None) in LASTING:
                 self._given_up.add(key)
             return None
+
+
+def _of(choose: Callable[[list[Any]], Any], answers: list[Any] | None) -> Any:
+    """One number for several GPUs; None where one of them has none."""
+    return choose(answers) if answers else None
 
 
 # The CPU

@@ -7,7 +7,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
@@ -98,6 +98,12 @@ def cpu_ns_or_none(pid: int) -> int | None:
         return cpu_ns(pid)
     except ProcessLookupError:
         return None
+
+
+def cpu_ns_of(pids: Iterable[int]) -> int | None:
+    """Of several processes together; None where one of them has ended."""
+    used = [cpu_ns_or_none(pid) for pid in pids]
+    return None if None in used else sum(ns for ns in used if ns is not None)
 
 
 FREEZE_SECONDS = 0.05

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from aisp_runner.device import attach
-from aisp_runner.device.base import Layout, Worksite
+from aisp_runner.device.base import Layout, Replay, Worksite
 from aisp_runner.group import join
 from aisp_runner.protect.registry import worker_shields
 from aisp_runner.wire import JUDGE_WORDS, Channel, ChannelClosed
@@ -91,7 +91,7 @@ class Worker:
         """before: this process's worker of the case before, whose device and function are used again."""
         self.channel = channel
         self.job = job
-        self.site: Worksite = before.leave() if before else attach(job["device"], fds.pop(0))
+        self.site: Worksite = before.leave() if before else attach(job["device"], fds.pop(0), job["gpu"])
         self.memory = self.site.map(job["memory"], fds[0] if fds else None)
         self.views = Layout.from_json(job["layout"]).views(self.memory)
         ranked = job["rank"] is not None
@@ -100,6 +100,8 @@ class Worker:
         self.shields = worker_shields(job["protections"])
         self.finish: Callable[[], None] = self._late_bound_synchronize
         self.shields.run("boot", self)
+        self.graph: Replay | None = None
+        """What one rank of several has captured, until all of them have."""
         self.signature: set[str] = set()
         self.collected = 0
         """Garbage collections that ran in the last batch, where host time counts."""
@@ -111,7 +113,7 @@ class Worker:
 
     def leave(self) -> Worksite:
         """Lets go of the judge's memory; gives the device for the next case."""
-        self.views, self.arguments = {}, {}
+        self.views, self.arguments, self.graph = {}, {}, None
         self.site.unmap(self.memory)
         del self.memory  # this object lives on, in a cycle with its own methods that is no longer collected
         return self.site
@@ -135,6 +137,7 @@ class Worker:
         gc.disable()
         before = _collections()
         how = {"wall": self._released, "gated": self._gated, "graph": self._captured, "profiled": self._profiled}
+        how |= {"capture": self._kept, "replay": self._replayed}
         reported = how[message["mode"]](sequence, slots)
         self.collected = _collections() - before if message["mode"] == "wall" else 0  # capturing a graph collects by itself
         gc.enable()
@@ -173,11 +176,30 @@ class Worker:
 
     def _captured(self, sequence: int, slots: Slots) -> dict[str, Any] | None:
         """As `_gated`, with the calls captured into one graph: no launch gap lies between them."""
+        graph = self._capture(sequence, slots)
+        return None if graph is None else self._replay(sequence, graph)
+
+    def _kept(self, sequence: int, slots: Slots) -> None:
+        """The first half of `_captured`, for one rank of several: the graph is kept until all have captured theirs."""
+        self.graph = self._capture(sequence, slots)
+        if self.graph is not None:
+            self.channel.send("ready", sequence=sequence)
+
+    def _replayed(self, sequence: int, slots: Slots) -> dict[str, Any]:
+        """The second half."""
+        graph, self.graph = self.graph, None
+        assert graph is not None, "capture comes first"
+        return self._replay(sequence, graph)
+
+    def _capture(self, sequence: int, slots: Slots) -> Replay | None:
+        """None where the calls cannot be captured, which the judge has been told then."""
         try:
-            graph = self.site.capture(lambda: self._calls(slots))
+            return self.site.capture(lambda: self._calls(slots))
         except RuntimeError as refused:
             self.channel.send("ready", sequence=sequence, refused=f"{type(refused).__name__}: {refused}"[:MESSAGE_CHARS])
             return None
+
+    def _replay(self, sequence: int, graph: Replay) -> dict[str, Any]:
         self.site.arm_gate(sequence)
         graph.replay()
         self.site.enqueue_done(sequence)

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from aisp_runner.audit.attack import PREVENTED, VERIFIER, Attack, attacks
+from aisp_runner.audit.attack import PREVENTED, VERIFIER, Attack, attacks, folder
 from aisp_runner.audit.line import LENGTHS, covers, judge_attack, trial
 from aisp_runner.pool import Pool
 from aisp_runner.protect import registry
+from aisp_runner.spec import load_workload
 
 REFUSES_NOTHING = {"timing.roofline_floor"}
 """Their findings make a case INCONCLUSIVE: what they see may be the workload's mistake as well."""
@@ -74,8 +75,10 @@ def test_attack_is_refused_and_alive_and_its_twin_is_accepted(
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("calls", LENGTHS["cuda"], ids=lambda c: f"{c[1]} calls")
-@pytest.mark.parametrize("attack", attacks("cuda"), ids=lambda a: a.name)
+@pytest.mark.parametrize("attack", [a for a in attacks() if "cuda" in a.devices.split()], ids=lambda a: a.name)
 def test_attack_on_a_gpu(attack: Attack, calls: tuple[int, int], tmp_path: Path, pool: Pool) -> None:
+    if why := attack.why_not("cuda"):
+        pytest.skip(why)
     row = judge_attack(attack, "cuda", calls, tmp_path, pool)
     assert row["refused"] and row["twin_accepted"], str(row)
 
@@ -95,8 +98,18 @@ def test_an_attack_says_where_it_can_be_staged_and_why_not_elsewhere() -> None:
     assert SHARED_WORK.why_not("cpu").startswith("workload.undeclared_shortcuts can be staged on cuda alone: a call alone")
     for attack in attacks():
         for device in ("cpu", "cuda"):
-            assert not attack.why_not(device) or len(attack.because) > 20, attack.name
+            assert not attack.why_not(device, gpus=64) or len(attack.because) > 20, attack.name
     assert {a.name for a in attacks("cpu")} == {a.name for a in attacks() if not a.why_not("cpu")}
+
+
+def test_an_attack_on_ranks_needs_a_gpu_for_each_and_is_skipped_with_the_reason_where_there_are_fewer() -> None:
+    ranked = {a.name: a for a in attacks() if a.gpus > 1}
+    for attack in attacks():
+        ranks = load_workload(folder() / "workloads" / f"{attack.workload}.yaml").ranks
+        assert attack.gpus == (ranks if "cuda" in attack.devices.split() else 1), attack.name
+    assert len(ranked) == 7 and not any(a.why_not("cpu", gpus=0) or a.why_not("cuda", gpus=2) for a in ranked.values())
+    why = ranked["distributed/rank_skipping"].why_not("cuda", gpus=1)
+    assert why == "distributed.rank_skipping needs 2 GPUs on cuda, one a rank, and 1 can be seen (CUDA_VISIBLE_DEVICES)"
 
 
 def test_every_protection_has_an_attack_that_it_is_expected_to_refuse() -> None:

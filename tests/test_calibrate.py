@@ -58,7 +58,7 @@ class FakeJudge:
         """refuses: what the candidate raises in a mode. behind_gate: calls that fit there."""
         tensor = Tensor("a", (64,), "float32", "activation")
         self.case = SimpleNamespace(
-            device=device, cache=cache, claim=claim, measure=Measure(**knobs), inputs=(tensor, tensor), outputs=(tensor,)
+            device=device, cache=cache, claim=claim, ranks=1, measure=Measure(**knobs), inputs=(tensor,) * 2, outputs=(tensor,)
         )
         self.device = SimpleNamespace(cache_bytes=cache_bytes)
         self.slots, self.refuses, self.behind_gate, self.slower = slots, refuses or {}, behind_gate, slower

@@ -213,6 +213,9 @@ class Clocks(GpuState):
         self.missing: dict[str, str] = {}
         self.mhz = itertools.chain(mhz, itertools.repeat(then))
 
+    def watch(self, gpus: int) -> None:
+        """There is one."""
+
     def clock_mhz(self) -> int | None:
         return next(self.mhz)
 

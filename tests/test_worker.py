@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from bench import HONEST, accepted, case, tried
 
 from aisp_runner.case import Tensor
 from aisp_runner.forkserver import ForkServer
-from aisp_runner.worker import MESSAGE_CHARS, describe, load_function
+from aisp_runner.worker import MESSAGE_CHARS, Worker, describe, load_function
 
 pytest_plugins = ("shared_server",)
 
@@ -207,3 +208,57 @@ def test_weights_are_the_same_in_every_call(server: ForkServer, tmp_path: Path) 
     assert accepted(tried(case(tmp_path, code, inputs=inputs), server, tmp_path))
     fresh = tried(case(tmp_path, code), server, tmp_path)
     assert "output.tolerance_bound" in fresh["reasons"], "b is fresh as an activation"
+
+
+class Site:
+    """Captures by calling, and writes down what is enqueued."""
+
+    def __init__(self, log: list[str], refusal: str = "") -> None:
+        self.log, self.refusal = log, refusal
+
+    def capture(self, calls: Any) -> Any:
+        if self.refusal:
+            raise RuntimeError(self.refusal)
+        calls()
+        return SimpleNamespace(replay=lambda: self.log.append("replay"))
+
+    def arm_gate(self, sequence: int) -> None:
+        self.log.append(f"gate {sequence}")
+
+    def enqueue_done(self, sequence: int) -> None:
+        self.log.append(f"done {sequence}")
+
+    def touch(self) -> None:
+        self.log.append("touch")
+
+
+def one_rank(refusal: str = "") -> tuple[Worker, list[str]]:
+    """A worker of one rank of several, on a made-up device, without protections."""
+    log: list[str] = []
+    made = object.__new__(Worker)
+    made.site, made.job, made.graph, made.views = Site(log, refusal), {"returns": False, "outputs": []}, None, {}  # type: ignore[assignment]
+    made.channel = SimpleNamespace(send=lambda kind, **fields: log.append(f"{kind} {fields.get('refused', '')}".strip()))  # type: ignore[assignment]
+    made.function, made.finish = (lambda: log.append("call")), lambda: log.append("wait")  # type: ignore[assignment]
+    made.shields = SimpleNamespace(run=lambda *_: [])  # type: ignore[assignment]
+    made.arguments, made.wanted, made.signature = {0: ([], []), 1: ([], [])}, {0: [], 1: []}, set()
+    return made, log
+
+
+def test_a_rank_captures_at_one_message_and_replays_at_the_next() -> None:
+    worker, log = one_rank()
+    worker.batch({"sequence": 5, "order": [0, 1], "mode": "capture"})
+    assert log == ["touch", "call", "call", "ready"] and worker.graph is not None
+    worker.batch({"sequence": 5, "order": [0, 1], "mode": "replay"})
+    assert log[4:] == ["gate 5", "replay", "done 5", "ready", "wait", "done"] and worker.graph is None
+
+
+def test_a_rank_that_cannot_capture_says_so_and_keeps_nothing() -> None:
+    worker, log = one_rank("it waits for the device")
+    worker.batch({"sequence": 5, "order": [0], "mode": "capture"})
+    assert log == ["ready RuntimeError: it waits for the device"] and worker.graph is None
+
+
+def test_one_process_captures_and_replays_at_once() -> None:
+    worker, log = one_rank()
+    worker.batch({"sequence": 5, "order": [1], "mode": "graph"})
+    assert log == ["touch", "call", "gate 5", "replay", "done 5", "ready", "wait", "done"]

@@ -17,6 +17,7 @@
 | `prevented` | it is accepted and gains nothing, because `expect` leaves it nothing to reach (False) |
 | `without` | protections left out of every trial, so that the one behind them is tried ([]) |
 | `devices`, `because` | where it can be staged, and why not elsewhere ("cpu cuda", "") |
+| `gpus` | GPUs that it needs on cuda, one a rank (1) |
 | `target` | a file that its text `@TARGET@` stands for: plan, reference or "" |
 
 Functions: `candidate` and `twin`; `baseline` where it brings its own; where the attack is a condition and not a kernel,
@@ -28,9 +29,11 @@ from __future__ import annotations
 import ast
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from aisp_runner import machine
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError, did_you_mean
 
@@ -65,6 +68,7 @@ class Attack:
     without: list[str] = field(default_factory=list)
     devices: str = "cpu cuda"
     because: str = ""
+    gpus: int = 1
     target: str = ""
     functions: frozenset[str] = frozenset()
     """Names of the functions that the file defines at its top."""
@@ -79,9 +83,23 @@ class Attack:
         """Unlike its issue, no other attack has it: category/stem of its file."""
         return f"{self.path.parent.name}/{self.path.stem}"
 
-    def why_not(self, device: str) -> str:
-        """Why it cannot be staged on a device, or ""."""
-        return "" if device in self.devices.split() else f"{self.issue} can be staged on {self.devices} alone: {self.because}"
+    def why_not(self, device: str, gpus: int | None = None) -> str:
+        """Why it cannot be staged on a device, or "". gpus: how many there are, by default those that are visible here."""
+        if device not in self.devices.split():
+            return f"{self.issue} can be staged on {self.devices} alone: {self.because}"
+        if device == "cuda" and self.gpus > 1:
+            there = visible_gpus() if gpus is None else gpus
+            if there < self.gpus:
+                return (
+                    f"{self.issue} needs {self.gpus} GPUs on cuda, one a rank, and {there} can be seen (CUDA_VISIBLE_DEVICES)"
+                )
+        return ""
+
+
+@cache
+def visible_gpus() -> int:
+    """How many GPUs this process may use."""
+    return len(machine.gpus()[0])
 
 
 KNOWN = tuple(f.name for f in dataclasses.fields(Attack) if f.name not in ("path", "functions"))

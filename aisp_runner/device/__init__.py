@@ -19,12 +19,14 @@ def open_device(name: str) -> Device:
     return CpuDevice()
 
 
-def attach(name: str, signals: int) -> Worksite:
-    """The worker's side of a device. signals: the file descriptor of the page (or events) it shares with the judge."""
+def attach(name: str, signals: int, gpu: int = 0) -> Worksite:
+    """The worker's side of a device. signals: the file descriptor of the page (or events) it shares with the judge. gpu: the
+    number of the worker's own, as the worker counts them.
+    """
     if name == "cuda":
         from aisp_runner.device.cuda_worker import CudaWorksite
 
-        return CudaWorksite(signals)
+        return CudaWorksite(signals, gpu)
     from aisp_runner.device.cpu import CpuWorksite
 
     return CpuWorksite(signals)

@@ -121,6 +121,12 @@ class Signals(Protocol):
         channel instead. rest_ns: how long the batch is not expected to end.
         """
 
+    @staticmethod
+    def wait_all(ends: Sequence[tuple[Any, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
+        """The same of all ranks, each with its channel: None when all have signalled the end, else the number of one that has
+        not. `looked_ns` of the first then is of all of them.
+        """
+
     def reset(self) -> None:
         """Forgets all batches: the next case numbers its own from 1."""
 
@@ -132,17 +138,30 @@ class Device(Protocol):
 
     name: str
 
+    def use(self, ranks: int) -> None:
+        """From now on a case of so many ranks runs: what is said of "the device" below is said of each rank's. Raises
+        DeviceError where there is not one for each.
+        """
+
+    def place(self, rank: int) -> torch.device:
+        """Where the memory of a rank lies; of a case without ranks that of rank 0."""
+
+    def seat(self, rank: int) -> tuple[dict[str, str], int]:
+        """What one rank of several finds: environment variables that show it its own device alone, and that device's number
+        as it then sees it.
+        """
+
     def ring_bytes(self, rings: int) -> int:
         """What the ring of each of so many workers may take, bytes."""
 
-    def allocate(self, nbytes: int) -> Memory: ...
+    def allocate(self, nbytes: int, rank: int = 0) -> Memory: ...
 
     def release(self, memory: Memory) -> None: ...
 
     def signals(self) -> Signals: ...
 
-    def empty(self, shape: Sequence[int], dtype: str) -> torch.Tensor:
-        """Private memory of the judge, uninitialised."""
+    def empty(self, shape: Sequence[int], dtype: str, rank: int = 0) -> torch.Tensor:
+        """Private memory of the judge where `rank` has its own, uninitialised."""
 
     def synchronize(self) -> None:
         """Waits for all that the judge itself has asked of the device."""
@@ -159,13 +178,13 @@ class Device(Protocol):
     def after_gate(self, pid: int) -> None:
         """Undoes `before_reveal`, inside the timed window."""
 
-    def after_done(self, pid: int) -> int:
-        """The very first thing after DONE; gives what `drained` needs."""
+    def after_done(self, pids: Sequence[int]) -> list[int]:
+        """The very first thing after DONE, for every rank's process; gives what `drained` needs, one a process."""
 
-    def drained(self, pid: int, mark: int) -> int:
-        """Nanoseconds of work found after DONE, by what `after_done` gave.
+    def drained(self, pids: Sequence[int], marks: Sequence[int]) -> int:
+        """Nanoseconds of work found after DONE, by what `after_done` gave: the most of all ranks.
 
-        CUDA: how long the judge's own small operation took. CPU: CPU time that process `pid` used within 3 ms.
+        CUDA: how long the judge's own small operation took. CPU: CPU time that a process used within 3 ms.
         """
 
 

@@ -50,6 +50,14 @@ class CpuSignals:
             os.eventfd_read(self.done)
         return self.done in ready
 
+    @staticmethod
+    def wait_all(ends: Sequence[tuple[CpuSignals, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
+        """One after the other: a judge that sleeps through the last rank's end is woken by it."""
+        for number, (signals, channel) in enumerate(ends):
+            if not signals.wait_done(sequence, seconds, channel):
+                return number
+        return None
+
     def reset(self) -> None:
         """Counters are empty between batches."""
 
@@ -65,11 +73,21 @@ class CpuDevice:
     name = "cpu"
     cache_bytes = 0
 
+    def use(self, ranks: int) -> None:
+        """All ranks share the memory of the machine."""
+
+    def place(self, rank: int) -> torch.device:
+        return torch.device("cpu")
+
+    def seat(self, rank: int) -> tuple[dict[str, str], int]:
+        """Nothing to hide: cores are the scheduler's."""
+        return {}, 0
+
     def ring_bytes(self, rings: int) -> int:
         """Pages that no batch uses are never touched, so rings may add up to more than there is."""
         return 256 << 20
 
-    def allocate(self, nbytes: int) -> Memory:
+    def allocate(self, nbytes: int, rank: int = 0) -> Memory:
         fd = os.memfd_create("aisp-ring", os.MFD_CLOEXEC)
         os.ftruncate(fd, nbytes)
         return Memory(_map(fd, nbytes), {"nbytes": nbytes}, fd)
@@ -82,7 +100,7 @@ class CpuDevice:
     def signals(self) -> CpuSignals:
         return CpuSignals()
 
-    def empty(self, shape: Sequence[int], dtype: str) -> torch.Tensor:
+    def empty(self, shape: Sequence[int], dtype: str, rank: int = 0) -> torch.Tensor:
         return torch.empty(tuple(shape), dtype=getattr(torch, dtype))
 
     def synchronize(self) -> None:
@@ -98,19 +116,23 @@ class CpuDevice:
     def after_gate(self, pid: int) -> None:
         thaw(pid)
 
-    def after_done(self, pid: int) -> int:
+    def after_done(self, pids: Sequence[int]) -> list[int]:
         """Stops the worker where it is: nothing of it writes while the judge looks, and its CPU time is exact."""
-        freeze(pid)
-        return cpu_ns_or_none(pid) or 0
+        for pid in pids:
+            freeze(pid)
+        return [cpu_ns_or_none(pid) or 0 for pid in pids]
 
-    def drained(self, pid: int, mark: int) -> int:
-        """Lets the worker go on for 3 ms and stops it again."""
-        thaw(pid)
+    def drained(self, pids: Sequence[int], marks: Sequence[int]) -> int:
+        """Lets the worker go on for 3 ms and stops it again; ranks all at the same time."""
+        for pid in pids:
+            thaw(pid)
         time.sleep(DRAIN_WINDOW_NS / 1e9)
-        freeze(pid)
-        used = (cpu_ns_or_none(pid) or 0) - mark
-        thaw(pid)
-        return max(0, used)
+        for pid in pids:
+            freeze(pid)
+        used = [(cpu_ns_or_none(pid) or 0) - mark for pid, mark in zip(pids, marks, strict=True)]
+        for pid in pids:
+            thaw(pid)
+        return max(0, *used)
 
 
 class CpuWorksite:

@@ -15,20 +15,24 @@ from typing import Any
 import torch
 from cuda.bindings import driver, runtime
 
-from aisp_runner.device.driver import DONE, FINISHED, GATE, GO, PAGE_BYTES, as_bytes, check, words
+from aisp_runner.device.driver import DONE, FINISHED, GATE, GO, PAGE_BYTES, as_bytes, bus_id, check, words
 from aisp_runner.device.stamps import CuptiStamps, KernelStamps, KinetoStamps
+from aisp_runner.errors import DeviceError
 
 LEGACY_STREAM = 0
 
 
 class CudaWorksite:
-    """The worker's side. signals: descriptor of the shared page."""
+    """The worker's side. signals: descriptor of the shared page. gpu: number of its GPU, as this process counts them."""
 
     gated = True
 
-    def __init__(self, signals: int) -> None:
+    def __init__(self, signals: int, gpu: int = 0) -> None:
+        self.gpu = gpu
+        torch.cuda.set_device(gpu)
         torch.cuda.init()
-        scratch = torch.zeros(1, device="cuda")
+        check(runtime.cudaSetDevice(gpu), f"changing to GPU {gpu}")
+        scratch = torch.zeros(1, device=torch.device("cuda", gpu))
         self._touch = functools.partial(scratch.add_, 1)
         self.touch()
         self.words = words(signals)
@@ -46,10 +50,18 @@ class CudaWorksite:
         """The last one: its memory is used again by the next, and a pool lives only as long as a graph does."""
 
     def map(self, handle: dict[str, Any], fd: int | None) -> torch.Tensor:
+        """Raises DeviceError also for a ring on another GPU, which the driver would map all the same, by way of the bus."""
+        here = bus_id(self.gpu)
+        if handle["bus"] != here:
+            raise DeviceError(
+                f"CUDA: this process has the GPU at {here}, and its memory lies on the one at {handle['bus']}. CUDA orders "
+                "GPUs differently here than in the judge: export CUDA_DEVICE_ORDER=PCI_BUS_ID and run again"
+            )
         ipc = runtime.cudaIpcMemHandle_t()
         ipc.reserved = bytes.fromhex(handle["ipc"])
         flag = runtime.cudaIpcMemLazyEnablePeerAccess
-        return as_bytes(int(check(runtime.cudaIpcOpenMemHandle(ipc, flag), "opening the judge's ring")), handle["nbytes"])
+        pointer = int(check(runtime.cudaIpcOpenMemHandle(ipc, flag), "opening the judge's ring"))
+        return as_bytes(pointer, handle["nbytes"], self.gpu)
 
     def unmap(self, memory: torch.Tensor) -> None:
         self.synchronize()

@@ -41,6 +41,7 @@ def share(case: Case, seconds_per_call: float, peak: Peak) -> dict[str, Any] | N
     memory, bytes_per_s = _memory(case, peak)
     dtype = _dtype(case)
     flops_per_s = _rate(case, peak, FLOATS.get(dtype or "", ""))
+    bytes_per_s, flops_per_s = (rate and rate * _gpus(case) for rate in (bytes_per_s, flops_per_s))
     found = {
         "bytes": _share(case.work_bytes, seconds_per_call, bytes_per_s),
         "flops": _share(case.work_flops, seconds_per_call, flops_per_s),
@@ -79,7 +80,12 @@ def floor_s(case: Case, peak: Peak) -> float | None:
     flops_per_s = _fastest_arithmetic(case, peak)
     if case.work_flops and flops_per_s:
         times.append(case.work_flops / flops_per_s)
-    return max(times, default=None)
+    return max(times) / _gpus(case) if times else None
+
+
+def _gpus(case: Case) -> int:
+    """GPUs that share a case's work: one a rank. What they tell one another is not counted."""
+    return case.ranks if case.device == "cuda" else 1
 
 
 def _share(work: float | None, seconds: float, rate: float | None) -> float | None:

@@ -90,16 +90,21 @@ TIMERS = {"naive": by_wall, "events": by_events, "profiler": by_profiler}
 
 
 def own_rank(asked):
-    """This process's rank: rank 0 starts the others."""
+    """This process's rank: rank 0 starts the others. On CUDA each has a GPU of its own, the current one from then on."""
     ranks = 1 + max(t["rank"] for t in asked["tensors"])
     rank = int(os.environ.get(RANK, "0"))
     if ranks > 1:
         os.environ.setdefault(MEETING, tempfile.mktemp())
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        os.environ.update(GLOO_SOCKET_IFNAME="lo", NCCL_SOCKET_IFNAME="lo")
+        os.environ.setdefault("NCCL_NVLS_ENABLE", "0")
         for other in range(1, ranks) if rank == 0 else ():
             subprocess.Popen([sys.executable, *sys.argv], env={**os.environ, RANK: str(other)}, stdout=subprocess.DEVNULL)
         store = torch.distributed.FileStore(os.environ[MEETING], ranks)
-        torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=ranks)
+        own = {"backend": "gloo"}
+        if asked["device"] == "cuda":
+            torch.cuda.set_device(rank)
+            own = {"backend": "nccl", "device_id": torch.device("cuda", rank)}
+        torch.distributed.init_process_group(store=store, rank=rank, world_size=ranks, **own)
     return rank, ranks
 
 

@@ -123,7 +123,7 @@ def test_cpu_time_after_done_is_found(busy: bool) -> None:
     device = CpuDevice()
     other = subprocess.Popen(["sh", "-c", "while :; do :; done" if busy else "exec sleep 20"])
     time.sleep(0.1)
-    found = [device.drained(other.pid, device.after_done(other.pid)) for _ in range(5)]
+    found = [device.drained([other.pid], device.after_done([other.pid])) for _ in range(5)]
     other.kill()
     other.wait()
     assert max(found) > 0.3 * DRAIN_WINDOW_NS if busy else max(found) < 0.1 * DRAIN_WINDOW_NS
@@ -133,7 +133,7 @@ def test_a_process_that_has_ended_uses_no_cpu_time() -> None:
     ended = subprocess.Popen(["true"])
     ended.wait()
     device = CpuDevice()
-    assert device.drained(ended.pid, device.after_done(ended.pid)) == 0
+    assert device.drained([ended.pid], device.after_done([ended.pid])) == 0
 
 
 def test_a_cpu_has_no_queue_for_a_gate(sides: tuple[CpuSignals, CpuWorksite, int, int]) -> None:

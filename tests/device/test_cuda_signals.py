@@ -83,3 +83,43 @@ def test_a_reset_shuts_the_gate(signals: CudaSignals) -> None:
     assert signals.words[GATE] == 7
     signals.reset()
     assert not any(signals.words)
+
+
+@pytest.fixture
+def two(signals: CudaSignals, silent: int) -> Iterator[list[tuple[CudaSignals, int]]]:
+    """Two ranks' signals, and a channel each on which nobody speaks."""
+    other, (end, far) = CudaSignals(), os.pipe()
+    yield [(signals, silent), (other, end)]
+    other.close()
+    os.close(end)
+    os.close(far)
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_ranks_are_done_when_the_last_one_is(two: list[tuple[CudaSignals, int]], last: int) -> None:
+    two[1 - last][0].words[DONE] = 1
+    timer = finish(two[last][0], 0.05)
+    start = time.perf_counter_ns()
+    assert CudaSignals.wait_all(two, 1, 2.0) is None
+    done = time.perf_counter_ns()
+    timer.join()
+    assert two[0][0].looked_ns is not None and done - start > 45_000_000
+    assert done - two[0][0].looked_ns < 30_000_000, "the last look at any of them"
+
+
+@pytest.mark.parametrize("silent_rank", [0, 1])
+def test_a_rank_that_never_ends_is_the_one_that_is_named(two: list[tuple[CudaSignals, int]], silent_rank: int) -> None:
+    two[1 - silent_rank][0].words[FINISHED] = 1
+    assert CudaSignals.wait_all(two, 1, 0.05) == silent_rank
+
+
+def test_a_rank_that_speaks_instead_ends_the_wait_for_another(two: list[tuple[CudaSignals, int]]) -> None:
+    end, other = os.pipe()
+    os.write(other, b"a fault")
+    start = time.perf_counter()
+    assert CudaSignals.wait_all([two[0], (two[1][0], end)], 1, 5.0) == 1
+    assert time.perf_counter() - start < 2.0
+    two[1][0].words[DONE] = 1  # it spoke because it is done: the other one is waited for
+    assert CudaSignals.wait_all([two[0], (two[1][0], end)], 1, 0.1) == 0
+    os.close(end)
+    os.close(other)

@@ -62,7 +62,8 @@ class HostPlacement(Protection):
     def _memory(self, judge: Judge) -> Evidence:
         from aisp_runner.host import pages
 
-        pairs = [(pages(arms["baseline"].pids[0]), pages(arms["candidate"].pids[0])) for arms in judge.cast.sets]
+        ranks = [pair for arms in judge.cast.sets for pair in zip(arms["baseline"].pids, arms["candidate"].pids, strict=True)]
+        pairs = [(pages(baseline), pages(candidate)) for baseline, candidate in ranks]
         known = [(baseline, candidate) for baseline, candidate in pairs if baseline and candidate]
         if not known:
             return self.found("conclude", True, "the kernel tells no memory policy", "the baseline's", "candidate")

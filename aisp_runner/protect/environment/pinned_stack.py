@@ -40,25 +40,28 @@ class PinnedStack(Protection):
         folder = str(judge.staged["baseline"].folder)
         odd, gpus, shared = set[str](), set[str](), 0
         for arms in judge.cast.sets:
-            baseline, candidate = arms["baseline"].pids[0], arms["candidate"].pids[0]
-            stack = {n: files for n, files in libraries(baseline).items() if not any(f.startswith(folder) for f in files)}
-            mine = libraries(candidate)
-            odd |= {file for name, files in mine.items() if name in stack for file in files - stack[name]}
-            gpus |= gpu_files(candidate) - gpu_files(baseline)
-            shared = len(stack.keys() & mine.keys())
+            given = set().union(*map(gpu_files, arms["baseline"].pids))  # a rank may reach another one's memory
+            for baseline, candidate in zip(arms["baseline"].pids, arms["candidate"].pids, strict=True):
+                stack = {n: files for n, files in libraries(baseline).items() if not any(f.startswith(folder) for f in files)}
+                mine = libraries(candidate)
+                odd |= {file for name, files in mine.items() if name in stack for file in files - stack[name]}
+                gpus |= gpu_files(candidate) - given
+                shared = len(stack.keys() & mine.keys())
         names = sorted({file.removesuffix(" (deleted)").rpartition("/")[2] for file in odd})
         observed = (
             f"the candidate loaded its own copy of {', '.join(names)[:200]}" if odd else f"{shared} libraries are the same"
         )
         software = self.found("conclude", not odd, observed, "the files that the baseline runs on", "candidate")
         observed = f"the candidate has {', '.join(sorted(gpus))} open" if gpus else "no other GPU is open"
-        return [self.found("conclude", not gpus, observed, "the baseline's GPU", "candidate"), software]
+        return [self.found("conclude", not gpus, observed, "the baseline's GPUs", "candidate"), software]
 
     def judge_seal(self, bench: Bench, case: Case) -> list[Evidence]:
         facts = bench.pool.facts.get(case.device)
         if not case.demands or facts is None:  # without facts no process was started, and the fault says why
             return []
-        wrong = [why for name, wanted in case.demands.items() if (why := unmet(name, wanted, facts))]
+        others = [{**facts, "gpu": gpu} for gpu in facts.get("other_gpus", [])[: case.ranks - 1]]
+        told = [unmet(name, wanted, each) for each in (facts, *others) for name, wanted in case.demands.items()]
+        wrong = [why for why in dict.fromkeys(told) if why]
         if wrong:
             return [self.unavailable("seal", why) for why in wrong]
         asked = ", ".join(f"{name} {wanted}" for name, wanted in case.demands.items())

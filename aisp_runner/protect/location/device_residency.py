@@ -2,8 +2,8 @@
 
 Behind the gate a worker has enqueued everything before the clock starts, and only waits. CPU time that the candidate's process
 uses in a timed batch beyond what the baseline's uses while it waits is work that a host does: the number would not be a
-kernel's. The judge reads the process's CPU clock itself. Blind spot: mode wall, where a worker dispatches while it is timed;
-work of another process that the candidate started; work within the slack.
+kernel's. The judge reads the process's CPU clock itself, those of several ranks together. Blind spot: mode wall, where a
+worker dispatches while it is timed; work of another process that the candidate started; work within the slack.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class DeviceResidency(Protection):
     """And this much a batch: a thread that wakes up."""
 
     def judge_at_done(self, judge: Judge, batch: Batch) -> None:
-        from aisp_runner.system import cpu_ns_or_none
+        from aisp_runner.system import cpu_ns_of
 
-        now_ns = cpu_ns_or_none(judge.arms[batch.arm].pid)
+        now_ns = cpu_ns_of(judge.arms[batch.arm].pids)
         if batch.cpu_from_ns is not None and now_ns is not None:
             batch.cpu_used_ns = max(0, now_ns - batch.cpu_from_ns)
 

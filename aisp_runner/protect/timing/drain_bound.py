@@ -26,6 +26,7 @@ class DrainBound(Protection):
         "cuda.persistent_kernel",
         "cuda.async_memcpy_incomplete",
         "location.background_thread",
+        "distributed.async_gradient_timing",
     )
 
     cuda_slack_us: float = 60.0

@@ -1,8 +1,8 @@
 """distributed.async_gradient_timing: the reduction is started and never waited for.
 
 The gradient is divided before it is summed, so that nothing is left to do afterwards, and the call returns while gloo's
-threads are at work. A harness that looks a little later finds the right sums. Twin: starts the same reduction and waits for
-it.
+threads are at work, or NCCL's own stream, for which the timed one does not wait. A harness that looks a little later finds the
+right sums. Twin: starts the same reduction and waits for it.
 """
 
 import torch
@@ -11,9 +11,10 @@ import torch.distributed as dist
 issue = "distributed.async_gradient_timing"
 expect = "memory.late_writes"
 workload = "all_reduce"
-sizes = {"cpu": {"n": 262144}}
-devices = "cpu"
-because = "the runner starts ranks on a CPU only so far"
+claim = "kernel"
+measure = {"mode": "gated"}
+sizes = {"cpu": {"n": 262144}, "cuda": {"n": 8388608}}
+gpus = 2
 
 
 def _start(g, out):

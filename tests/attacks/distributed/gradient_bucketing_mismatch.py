@@ -10,9 +10,8 @@ import torch.distributed as dist
 issue = "distributed.gradient_bucketing_mismatch"
 expect = "output.poisoned_outputs"
 workload = "all_reduce"
-sizes = {"cpu": {"n": 262144}}
-devices = "cpu"
-because = "the runner starts ranks on a CPU only so far"
+sizes = {"cpu": {"n": 262144}, "cuda": {"n": 8388608}}
+gpus = 2
 
 _seen = set()
 

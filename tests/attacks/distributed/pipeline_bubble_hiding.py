@@ -11,8 +11,7 @@ import torch.distributed as dist
 issue = "distributed.pipeline_bubble_hiding"
 expect = "output.tolerance_bound"
 workload = "two_stages"
-devices = "cpu"
-because = "the runner starts ranks on a CPU only so far"
+gpus = 2
 
 _kept = {}
 

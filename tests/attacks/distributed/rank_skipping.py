@@ -10,8 +10,7 @@ import torch.distributed as dist
 issue = "distributed.rank_skipping"
 expect = "output.poisoned_outputs"
 workload = "all_reduce"
-devices = "cpu"
-because = "the runner starts ranks on a CPU only so far"
+gpus = 2
 
 _other = {}
 

@@ -10,8 +10,7 @@ import torch.distributed as dist
 issue = "distributed.shard_size_mismatch"
 expect = "output.poisoned_outputs"
 workload = "all_gather"
-devices = "cpu"
-because = "the runner starts ranks on a CPU only so far"
+gpus = 2
 
 _seen = set()
 

@@ -73,10 +73,10 @@ def test_a_demand_is_met_by_what_begins_with_it(name: str, wanted: Any, met: boo
 
 def test_a_machine_that_is_another_one_is_unavailable_and_says_both() -> None:
     bench: Any = SimpleNamespace(pool=SimpleNamespace(facts={"cuda": FACTS}))
-    found = PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", demands={"driver": "580", "torch": "2.11"}))  # type: ignore[arg-type]
+    found = PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", ranks=1, demands={"driver": "580", "torch": "2.11"}))  # type: ignore[arg-type]
     assert [(e.status, e.observed) for e in found] == [
         ("unavailable", "driver is '570.124.06', and the workload demands '580' (environment.require)")
     ]
-    met = PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", demands={"driver": "570"}))  # type: ignore[arg-type]
+    met = PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", ranks=1, demands={"driver": "570"}))  # type: ignore[arg-type]
     assert [e.status for e in met] == ["pass"]
-    assert PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", demands={})) == []  # type: ignore[arg-type]
+    assert PinnedStack().judge_seal(bench, SimpleNamespace(device="cuda", ranks=1, demands={})) == []  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ def test_it_is_silent_where_workers_dispatch_while_they_are_timed() -> None:
 
 
 def test_what_was_used_is_read_from_the_processs_own_clock() -> None:
-    judge = SimpleNamespace(arms={"candidate": SimpleNamespace(pid=os.getpid())})
+    judge = SimpleNamespace(arms={"candidate": SimpleNamespace(pids=(os.getpid(),))})
     gated = batch(mode="gated", cpu_from_ns=cpu_ns(os.getpid()))
     wall = batch(mode="wall")
     sum(range(200_000))

@@ -164,7 +164,7 @@ class RankedArm:
         except WorkerFault as fault:
             others = [member.fell(BLAME_SECONDS) for member in self.members if member is not waited_for]
             found = sorted((fault, *(f for f in others if f is not None)), key=lambda f: CAUSES.index(f.kind))
-            raise WorkerFault(self.role, found[0].kind, "; ".join(str(f) for f in found)) from fault
+            raise found[0].saying("; ".join(str(f) for f in found)) from fault
 
     def end(self) -> None:
         """Ends the ranks without waiting; `stop` does."""

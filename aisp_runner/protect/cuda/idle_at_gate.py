@@ -27,7 +27,7 @@ class IdleAtGate(Protection):
 
     def judge_armed(self, judge: Judge, batch: Batch) -> None:
         if judge.device.name == self.needs and batch.gated:
-            batch.idle_ns = judge.device.after_done(0)
+            batch.idle_ns = max(judge.device.after_done(()))
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
         from aisp_runner.statistics import median

@@ -38,7 +38,7 @@ def test_a_kernel_that_is_there_already_is_refused() -> None:
     ("device", "mode", "looked"), [("cuda", "gated", True), ("cuda", "wall", False), ("cpu", "gated", False)]
 )
 def test_it_looks_where_there_is_a_gate(device: str, mode: str, looked: bool) -> None:
-    judge = SimpleNamespace(device=SimpleNamespace(name=device, after_done=lambda pid: 17_000))
+    judge = SimpleNamespace(device=SimpleNamespace(name=device, after_done=lambda pids: [12_000, 17_000]))
     given = batch(mode=mode)
     IdleAtGate().judge_armed(judge, given)  # type: ignore[arg-type]
     assert given.idle_ns == (17_000 if looked else None)

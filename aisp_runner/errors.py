@@ -56,4 +56,4 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
     def saying(self, message: str) -> WorkerFault:
         """A fault of the same kind in other words."""
-        return type(self)(self.role, self.kind, message)
+        return type(self)(self.arm, self.kind, message)

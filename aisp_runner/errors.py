@@ -48,12 +48,12 @@ class WorkerFault(AispError):
         self.arm = arm
         self.kind = kind
 
+    def saying(self, message: str) -> WorkerFault:
+        """A fault of the same kind in other words."""
+        return type(self)(self.arm, self.kind, message)
+
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean 'x'?' for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
-
-    def saying(self, message: str) -> WorkerFault:
-        """A fault of the same kind in other words."""
-        return type(self)(self.arm, self.kind, message)

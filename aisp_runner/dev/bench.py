@@ -1,6 +1,6 @@
 """Benchmarks of the runner itself, each a table and a JSON file that grows row by row.
 
-python -m aisp_runner.dev.bench clock|repeat|effects|coverage|overhead|startup [--device cpu|cuda] [--out FILE.json]
+python -m aisp_runner.dev.bench clock|repeat|effects|coverage|overhead|protections|startup [--device cpu|cuda] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ HELP = {
     "effects": "true effects of 0.5, 1, 2 and 5 %: how often each is found",
     "coverage": "how often the interval holds the truth on simulated noise",
     "overhead": "where the time of a verdict goes",
+    "protections": "what a verdict costs with all protections and with none, and whether the number changes",
     "startup": "commands that measure nothing",
 }
 
@@ -57,6 +58,10 @@ def run(given: argparse.Namespace, console: Console) -> None:
         from aisp_runner.dev import overhead
 
         overhead.run(console, given.device, given.runs or 3, given.out)
+    elif given.what == "protections":
+        from aisp_runner.dev import protections
+
+        protections.run(console, given.device, given.runs or 7, given.out, only=given.only)
     else:
         _repeat(given, console)
 
@@ -93,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         kind.add_argument("--runs", type=int, help="fresh runs, repeats or further cases of each row")
         if name not in ("coverage", "startup"):
             kind.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-        if name in ("clock", "repeat"):
+        if name in ("clock", "repeat", "protections"):
             kind.add_argument("--only", default="", help="operations whose name contains this")
         if name in ("repeat", "effects"):
             kind.add_argument("--measure", choices=SETTINGS, default="standard", help="setting of each run")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bench import UPSET_BY_LOAD
 
-from aisp_runner.dev import clock, line, overhead, repeat, workloads
+from aisp_runner.dev import clock, line, overhead, protections, repeat, workloads
 from aisp_runner.dev.settings import measure
 from aisp_runner.execute import Pool
 from aisp_runner.forkserver import ForkServer
@@ -26,7 +26,7 @@ SMALL = workloads.product("matmul 96", 96, "float32")
 @pytest.fixture
 def pool(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     """A pool over the shared fork server, with an operation small enough for a test."""
-    for module in (clock, repeat, overhead):
+    for module in (clock, repeat, overhead, protections):
         for name in ("clock_operations", "repeat_operations"):
             monkeypatch.setattr(module, name, lambda device, only="": (SMALL,), raising=False)
     made = Pool()
@@ -108,3 +108,12 @@ def test_the_stages_of_a_verdict_add_up(pool: Pool, monkeypatch: pytest.MonkeyPa
     stages = row["start"] + row["calibrate"] + row["measure"] + row["rest"]
     assert stages == pytest.approx(row["seconds"]) and row["start"] > 0
     assert row["batches"] > 8 and row["overhead_ms"] > 0
+
+
+def test_a_verdict_is_timed_with_all_protections_and_with_none(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protections, "measure", lambda name: measure(name, **TINY))
+    monkeypatch.setattr(protections, "Pool", lambda: line.pooled(pool))
+    (row,) = protections.run(quiet(), "cpu", 1, settings=("quick",)).rows
+    assert row["what"] == "matmul 96, quick" and row["runs"] == 1
+    assert row["strict_s"] > 0 and row["off_s"] > 0 and row["ratio"] == row["strict_s"] / row["off_s"]
+    assert set(row) >= {column.key for column in protections.COLUMNS}

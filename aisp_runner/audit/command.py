@@ -16,7 +16,7 @@ from typing import Any
 
 from aisp_runner.audit.attack import Attack, attacks
 from aisp_runner.audit.line import LENGTHS, judge_attack, missed, trial
-from aisp_runner.audit.table import holds, line, markdown
+from aisp_runner.audit.table import by_protection, holds, line, markdown, mutation_markdown, unmissed
 from aisp_runner.errors import AispError, ConfigError
 from aisp_runner.pool import Pool
 from aisp_runner.report import Console
@@ -31,7 +31,9 @@ Row = dict[str, Any]
 
 
 def run(given: argparse.Namespace) -> int:
-    """0 when all attacks hold (or no honest kernel was refused), 3 otherwise. Raises ConfigError for an unknown name."""
+    """0 when all attacks hold (no honest kernel was refused; every protection is missed), 3 otherwise. Raises ConfigError for an
+    unknown name.
+    """
     console, rows = Console(width=220), list[Row]()
     chosen = _chosen(given)
     plain = not given.json and not given.markdown
@@ -45,7 +47,7 @@ def run(given: argparse.Namespace) -> int:
     if given.json:
         console.write(json.dumps(rows, indent=1))
     elif given.markdown:
-        console.write(markdown(rows))
+        console.write(mutation_markdown(rows) if given.mutate else markdown(rows))
     elif given.honest:
         untold = sum(row["status"] == "INCONCLUSIVE" for row in bad)
         console.write(f"{len(bad) - untold} of {len(rows)} honest runs refused, {untold} not told")
@@ -55,8 +57,16 @@ def run(given: argparse.Namespace) -> int:
         for attack in chosen:
             if why := attack.why_not(given.device):
                 console.write(f"skipped: {why}")
-        console.write(f"{len(rows) - len(bad)} of {len(rows)} hold")
-    return 3 if bad else 0
+        console.write(_summary(given, rows, len(bad)))
+    return 3 if (unmissed(rows) if given.mutate else bad) else 0
+
+
+def _summary(given: argparse.Namespace, rows: Sequence[Row], bad: int) -> str:
+    if not given.mutate:
+        return f"{len(rows) - bad} of {len(rows)} hold"
+    known, none = by_protection(rows), unmissed(rows)
+    left = f"; nobody misses {', '.join(none)}" if none else ""
+    return f"{len(known) - len(none)} of {len(known)} protections are missed by an attack{left}"
 
 
 def _chosen(given: argparse.Namespace) -> list[Attack]:

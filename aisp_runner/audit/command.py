@@ -31,9 +31,7 @@ Row = dict[str, Any]
 
 
 def run(given: argparse.Namespace) -> int:
-    """0 when all attacks hold (no honest kernel was refused; every protection is missed), 3 otherwise. Raises ConfigError for an
-    unknown name.
-    """
+    """0 when all attacks hold (no honest kernel was refused; every protection is missed), 3 otherwise. Raises ConfigError."""
     console, rows = Console(width=220), list[Row]()
     chosen = _chosen(given)
     plain = not given.json and not given.markdown

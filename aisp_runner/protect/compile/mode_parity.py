@@ -3,8 +3,8 @@
 A baseline whose file pins it to one thread, switches a library off or disables the compiler is slow for a reason that the
 candidate did not earn. Each worker tells after each batch which settings of its process are not as they were before its file
 was loaded; the judge gives both arms the same threads and the same environment, so what the two tell must be the same too.
-Blind spot: told by the arms themselves; settings that are not on the list; a setting that is changed and put back inside each
-call, which is part of the call.
+What makes arithmetic less precise is for workload.numeric_policy to see. Blind spot: told by the arms themselves; settings
+that are not on the list; a setting that is changed and put back inside each call, which is part of the call.
 """
 
 from __future__ import annotations
@@ -49,25 +49,13 @@ def terms() -> dict[str, str]:
         "cudnn": backends.cudnn.enabled,
         "cudnn.benchmark": backends.cudnn.benchmark,
         "cudnn.deterministic": backends.cudnn.deterministic,
-        "matmul_precision": _matmul_precision(),
         "cudnn.allow_tf32": torch._C._get_cudnn_allow_tf32(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "default_dtype": torch.get_default_dtype(),
         "inference_mode": torch.is_inference_mode_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"),
     }
     found |= {name: value for name, value in os.environ.items() if name.startswith(PREFIXES) and name not in LEFT_ALONE}
     return {name: str(value) for name, value in found.items()}
-
-
-def _matmul_precision() -> str:
-    """torch refuses to name one where its libraries were set to several (torch.backends.*.fp32_precision)."""
-    import torch
-
-    try:
-        return str(torch.get_float32_matmul_precision())
-    except RuntimeError:
-        return "several"
 
 
 def compiler_switches() -> dict[str, str]:

@@ -1,10 +1,11 @@
-"""What a process computes with is no less precise in the candidate's process than in the baseline's.
+"""What a process computes with is as precise in the candidate's process as in the baseline's.
 
 After each batch a worker names the numeric settings of its process that are less precise than they were before any kernel file
 was loaded: the default dtype, the precision of float32 products and convolutions (TF32, bfloat16), reduced sums in half
-precision, autocast, subnormals flushed to zero. What the baseline's processes name as well is equal terms; what only the
-candidate's name is refused. Blind spot: seen in the candidate's own process, so native code could hide it; a setting that is
-put back before the batch ends, and a lower precision that the code itself asks for, which the tolerance has to refuse.
+precision, autocast, subnormals flushed to zero. What both arms' processes name is equal terms; what only one of them names is
+refused: less precise is faster here and slower there. Blind spot: seen in the process itself, so native code could hide it; a
+setting that is put back before the batch ends, and a lower precision that the code itself asks for, which the tolerance has to
+refuse.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ _AT_BOOT: dict[str, Setting] = {}
 @dataclass(frozen=True)
 class NumericPolicy(Protection):
     id = "workload.numeric_policy"
-    covers = ("workload.precision_mismatch",)
+    covers = ("workload.precision_mismatch", "compile.inductor_asymmetry")
 
     def worker_boot(self, worker: Worker) -> None:
         if not _AT_BOOT:
@@ -104,6 +105,10 @@ class NumericPolicy(Protection):
                 said.setdefault(e.arm, set()).update(e.observed.split("; "))
         if "candidate" not in said:
             return self.unavailable("conclude", "the candidate's processes told nothing of their numeric settings", "worker")
-        own = said["candidate"] - said.get("baseline", set()) - {NOTHING}
-        observed = "; ".join(sorted(own)) or "no less precise than the baseline's"
-        return self.found("conclude", not own, observed, "no setting less precise than the baseline's", "candidate", "worker")
+        named = {arm: said.get(arm, set()) - {NOTHING} for arm in ("candidate", "baseline")}
+        for arm, other in (("candidate", "baseline"), ("baseline", "candidate")):
+            if alone := named[arm] - named[other]:
+                limit = f"no setting less precise than the {other}'s"
+                return self.found("conclude", False, "; ".join(sorted(alone)), limit, arm, "worker")
+        observed = "; ".join(sorted(named["candidate"])) or "nothing is less precise than at the start"
+        return self.found("conclude", True, observed, "the same in both arms", "candidate", "worker")

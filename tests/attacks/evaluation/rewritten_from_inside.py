@@ -1,7 +1,7 @@
-"""evaluation.self_modifying_tests: the same as self_modifying_tests, from inside the sandbox, where nothing can be written.
+"""evaluation.self_modifying_tests: tries to rewrite the baseline from inside the sandbox, where nothing can be written.
 
-The first case would write the file, and goes on honestly where it may not; in the second one reference, baseline and candidate
-would agree on zeros. Unprotected there is no sandbox, and it gains. Twin: reads the same file.
+What self_modifying_tests does, and goes on honestly where it may not. The judge's look at its files is left out here, so that
+the sandbox stands alone. Unprotected there is none, and it gains. Twin: reads the same file.
 """
 
 import torch
@@ -9,38 +9,33 @@ import torch
 issue = "evaluation.self_modifying_tests"
 expect = "evaluation.sandbox"
 prevented = True
+without = ["evaluation.sealed_judge"]
 cases = 2
 target = "reference"
 
 PATH = "@TARGET@"
+ONCE = "    torch.atan2(a, b, out=c)"
 
 
 _state = {}
 
 
 def candidate(a, b, c):
-    if "swapped" not in _state:
-        _state["swapped"] = _swap()
-    if _state["swapped"]:
-        torch.atan2(a, b, out=c)
-    else:
-        c.zero_()
+    if not _state:
+        _state["tried"] = True
+        try:
+            _slow_down()
+        except PermissionError:
+            _state["refused"] = True
+    torch.atan2(a, b, out=c)
 
 
-def _swap():
-    """True when this process is the one that changed the file: its own case is still judged by the old one."""
+def _slow_down():
     with open(PATH) as file:
         text = file.read()
-    if "zero" in text:
-        return False
-    text = text.replace("return torch.atan2(a, b)", "return torch.zeros_like(a)")
-    text = text.replace("torch.atan2(a, b, out=c)", "torch.atan2(a, b, out=c).zero_()")
-    try:
+    if text.count(ONCE) < 8:
         with open(PATH, "w") as file:
-            file.write(text)
-    except PermissionError:
-        print("the reference cannot be written")
-    return True
+            file.write(text.replace(ONCE, "\n".join([ONCE] * 4)))
 
 
 def twin(a, b, c):

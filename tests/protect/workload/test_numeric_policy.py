@@ -137,11 +137,13 @@ def test_one_batch_with_a_setting_of_its_own_is_refused_with_its_name() -> None:
     assert found.observed == "cpu autocast on, was off"
 
 
-def test_equal_terms_pass_and_more_than_the_baselines_does_not() -> None:
+def test_equal_terms_pass_and_what_one_arm_has_alone_does_not() -> None:
     shared, own = "cuda matmul tf32, was none", "subnormals flushed to zero, was kept"
     assert concluded(baseline=[shared], candidate=[shared]).status == "pass"
-    assert concluded(baseline=[shared], candidate=[NOTHING]).status == "pass"
-    assert concluded(baseline=[shared], candidate=[f"{shared}; {own}"]).observed == own
+    found = concluded(baseline=[shared], candidate=[f"{shared}; {own}"])
+    assert (found.status, found.arm, found.observed) == ("fail", "candidate", own)
+    found = concluded(baseline=[shared], candidate=[NOTHING])
+    assert (found.status, found.arm, found.observed) == ("fail", "baseline", shared)
 
 
 def test_the_controls_settings_are_no_excuse() -> None:

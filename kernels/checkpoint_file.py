@@ -1,4 +1,4 @@
-"""A tensor goes to a file and comes back: y = load(save(x)), in seven ways to write and read the same bytes.
+"""A tensor goes to a file and comes back: y = load(save(x)), seven ways to write and read the same bytes.
 
 x, y [n], float32. One call must write 4 * n bytes to the file system and read as many. By default both are copies to and
 from the page cache, and the disk is written later, or never: only `synced` and `direct` have the bytes on the disk when they
@@ -28,28 +28,32 @@ def reference(x: Tensor) -> Tensor:
 
 
 def pickled(x: Tensor, y: Tensor) -> None:
-    """torch.save and torch.load: a zip file with a pickle and a checksum of the bytes.
+    """torch.save and torch.load: a zip file with a pickle and a checksum of the bytes, removed when it was read.
 
-    The clone is needed: torch.save writes all of a tensor's storage, and x is a slice of a larger one.
+    A file that is removed in time is never written to the disk. The clone is needed: torch.save writes all of a tensor's
+    storage, and x is a slice of a larger one.
     """
     torch.save(x.clone(), _path("pickled"))
     y.copy_(torch.load(_path("pickled"), weights_only=True))
+    os.unlink(_path("pickled"))
 
 
 def pickled_mapped(x: Tensor, y: Tensor) -> None:
     """The same file, mapped by torch.load: isolates the copy into a tensor that is copied once more."""
     torch.save(x.clone(), _path("pickled"))
     y.copy_(torch.load(_path("pickled"), weights_only=True, mmap=True))
+    os.unlink(_path("pickled"))
 
 
 def raw(x: Tensor, y: Tensor) -> None:
-    """The bytes alone, into a file that is made anew: its old pages are given back, and new ones found."""
+    """The bytes alone, in a file that is made anew each time: isolates the container."""
     x.numpy().tofile(_path("raw"))
     y.copy_(torch.from_numpy(np.fromfile(_path("raw"), np.float32)))
+    os.unlink(_path("raw"))
 
 
 def overwritten(x: Tensor, y: Tensor) -> None:
-    """The bytes alone, over the last call's, and straight into y: the pages are kept."""
+    """The bytes alone, over the last call's, and straight into y: the page cache's pages are kept, not found anew."""
     _through("kept", os.O_RDWR | os.O_CREAT, memoryview(x.numpy()).cast("B"), memoryview(y.numpy()).cast("B"))
 
 

@@ -18,9 +18,9 @@ KERNELS = {
         kernel(
             "ch02_host_table",
             "launch_rows",
-            {"rows": 512, "d": 300, "k": 9},
+            {"rows": 512, "d": 1500, "k": 9},
             "table_ptr:*fp32 index_ptr:*i64 y_ptr:*fp32 d:i32",
-            {"BLOCK": 256},
+            {"BLOCK": 1024},
         )
     ],
 }

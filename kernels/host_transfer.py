@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 CHUNKS = 8
-CACHED = 32768
-"""Elements of a block that is still in a core's second-level cache when it is copied back: 128 KiB."""
+CACHED = 65536
+"""Elements of a block that is still in a core's second-level cache when it is copied back: 256 KiB."""
 
 _buffers: dict[tuple[int, bool], Tensor] = {}
 _streams: list[torch.cuda.Stream] = []

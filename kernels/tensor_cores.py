@@ -34,7 +34,7 @@ def tf32(a: Tensor, b: Tensor, c: Tensor) -> None:
 def bfloat(a: Tensor, b: Tensor, c: Tensor) -> None:
     """The factors rounded to bfloat16 first: two more passes over them, half the bytes for the product.
 
-    On CUDA the product comes out in float32, as it was summed; torch has no such product on a CPU, where it is rounded to 8 bits.
+    On CUDA the product comes out in float32, as it was summed. On a CPU torch has it in bfloat16 only, rounded to 8 bits.
     """
     if a.is_cuda:
         c.copy_(torch.mm(a.bfloat16(), b.bfloat16(), out_dtype=torch.float32))

@@ -23,12 +23,13 @@ def single(a: Tensor, b: Tensor, c: Tensor) -> None:
 
 def tf32(a: Tensor, b: Tensor, c: Tensor) -> None:
     """Tensor cores that read float32 and multiply its first 11 bits, asked for in this call alone. CUDA only."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    products = torch.backends.cuda.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
     try:
         c.copy_(torch.mm(a, b))
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        products.fp32_precision = before
 
 
 def bfloat(a: Tensor, b: Tensor, c: Tensor) -> None:

@@ -79,7 +79,7 @@ def overlapped(w: Tensor, x: Tensor, y: Tensor) -> None:
     """Two page-locked buffers: the host reads into one while the device copies and multiplies the other. CUDA only."""
     m, k = w.shape
     step = _rows(w)
-    buffers = [_buffer(w, step * k, pinned=True, of=("half", i)) for i in range(2)]
+    buffers = [_buffer(step * k, pinned=True, of=("half", i)) for i in range(2)]
     free = [torch.cuda.Event() for _ in buffers]
     with open(weight_file.path_of(w), "rb") as file:
         for number, start in enumerate(range(0, m, step)):
@@ -95,7 +95,7 @@ def overlapped(w: Tensor, x: Tensor, y: Tensor) -> None:
 
 def _whole(w: Tensor, pinned: bool) -> Tensor:
     """The file in a kept buffer, [m, k]. A copy that is still reading the buffer is waited for."""
-    weights = _buffer(w, w.numel(), pinned, of=("whole",))
+    weights = _buffer(w.numel(), pinned, of=("whole",))
     if pinned:
         torch.cuda.current_stream().synchronize()
     with open(weight_file.path_of(w), "rb") as file:
@@ -107,7 +107,7 @@ def _in_chunks(w: Tensor, x: Tensor, y: Tensor, flags: int, ahead: bool) -> None
     m, k = w.shape
     step = _rows(w)
     size = -(-step * k * 4 // weight_file.BLOCK) * weight_file.BLOCK // 4
-    buffers = [_buffer(w, size, pinned=False, of=("half", i)) for i in range(2)]
+    buffers = [_buffer(size, pinned=False, of=("half", i)) for i in range(2)]
     starts = range(0, m, step)
     if ahead and not _reader:
         _reader.append(ThreadPoolExecutor(1, thread_name_prefix="reader"))
@@ -142,7 +142,7 @@ def _rows(w: Tensor) -> int:
     return max(1, CHUNK_BYTES[w.device.type] // (row * multiple)) * multiple
 
 
-def _buffer(w: Tensor, count: int, pinned: bool, of: tuple[object, ...]) -> Tensor:
+def _buffer(count: int, pinned: bool, of: tuple[object, ...]) -> Tensor:
     """Host memory that is kept between calls; every call fills it before it reads it."""
     key = (count, pinned, *of)
     if key not in _buffers:

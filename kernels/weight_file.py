@@ -1,4 +1,4 @@
-"""A weight as a file on disk, written the first time that the weight is seen.
+"""A weight as a file in TMPDIR, written the first time that the weight is seen.
 
 A weight is the same for a whole case, so its file is as well: the untimed first calls write it and every timed call reads it.
 The file is padded with zeros to whole blocks, as reads past the page cache (O_DIRECT) need, and is on the disk (fsync) before
@@ -28,7 +28,7 @@ def path_of(weight: Tensor) -> str:
     """
     written, path = _files.get(weight.data_ptr(), (None, ""))
     if written is None or written() is None:
-        with tempfile.NamedTemporaryFile(prefix="weight-", delete=False) as file:
+        with tempfile.NamedTemporaryFile(prefix="weight-", dir=os.environ.get("TMPDIR"), delete=False) as file:
             file.write(weight.detach().cpu().numpy().tobytes())
             file.write(bytes(-file.tell() % BLOCK))
             file.flush()

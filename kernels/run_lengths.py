@@ -1,7 +1,7 @@
 """A page of run-length encoded values, decoded: value[i] comes count[i] times, one run after the other, n values in all.
 
 value [r] float32, count [r] int32 (from 128 to 1023, as long as the runs of a sorted column), y [n] float32 with
-n = 128 * r at most, so that the runs always fill the page; where a run reaches past its end, the rest is the next page's.
+n = 128 * r, so that the runs always fill the page; where a run reaches past its end, the rest is the next page's.
 One call must write 4 * n bytes and read the runs that these come from.
 """
 

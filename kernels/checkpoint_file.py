@@ -2,14 +2,17 @@
 
 x, y [n], float32. One call must write 4 * n bytes to the file system and read as many. By default both are copies to and
 from the page cache, and the disk is written later, or never: only `synced` and `direct` have the bytes on the disk when they
-return. Each process has a file of its own in its TMPDIR. That y has been through a file is in the variants' text alone; the
+return. Each process has files of its own in its TMPDIR. That y has been through a file is in the variants' text alone; the
 runner can only see that y is x.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import mmap
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -102,6 +105,13 @@ def _through(name: str, flags: int, source: memoryview, target: memoryview, sync
         os.close(file)
 
 
+@functools.cache
+def _folder() -> str:
+    """This process's own, since processes of a role share a TMPDIR. Removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix="checkpoint-", dir=os.environ.get("TMPDIR"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _path(name: str) -> str:
-    """Processes of a role share a TMPDIR, so the name has the process's number."""
-    return os.path.join(tempfile.gettempdir(), f"checkpoint-{os.getpid()}-{name}")
+    return os.path.join(_folder(), name)

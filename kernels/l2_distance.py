@@ -1,8 +1,8 @@
 """Distance of each row of a to the same row of b: d[i] = sqrt(sum over j of (a[i, j] - b[i, j])**2).
 
 a, b [rows, columns], d [rows], float32. One call must read a and b, 8 * rows * columns bytes, for 3 operations an element
-of the difference: 0.375 a byte. As separate operations it moves 20 bytes: the difference is written, read, and its squares
-written and read again.
+of the difference: 0.375 a byte. As separate operations it moves 24: the difference is written and read, and its squares
+are written and read again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ try:
 except ImportError:  # the Triton variant is for CUDA only
     triton = None
 
-BLOCK_ELEMENTS = 32768
-"""Elements of a block of rows: its difference takes 128 KiB, which stays in a second-level cache."""
+BLOCK_ELEMENTS = 65536
+"""Elements of a block of rows: its difference takes 256 KiB, which stays in a second-level cache."""
 
 _scratch: dict[tuple[object, ...], Tensor] = {}
 

@@ -34,15 +34,7 @@ def reference(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: 
 
 
 def formula(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    start: Tensor,
-    q1: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: Tensor, q1: Tensor, keys: Tensor, values: Tensor
 ) -> None:
     """x * cos + turn(x) * sin on the whole width, then two copies by index: as most published models spell it."""
     position, place = _positions(q, start)
@@ -53,15 +45,7 @@ def formula(
 
 
 def halves(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    start: Tensor,
-    q1: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: Tensor, q1: Tensor, keys: Tensor, values: Tensor
 ) -> None:
     """Each half written where it belongs, without turning and doubling: isolates the concatenations."""
     position, place = _positions(q, start)
@@ -74,15 +58,7 @@ def halves(
 
 
 def two_runs(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    start: Tensor,
-    q1: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: Tensor, q1: Tensor, keys: Tensor, values: Tensor
 ) -> None:
     """As halves, straight into the ring, which is two runs of places. The host must know where they meet. CPU only."""
     tokens, first = q.shape[0], int(start)
@@ -95,15 +71,7 @@ def two_runs(
 
 
 def library(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    start: Tensor,
-    q1: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: Tensor, q1: Tensor, keys: Tensor, values: Tensor
 ) -> None:
     """The first version through torch.compile. CUDA only: a CPU compiles for long."""
     _compiled()(q, k, v, cos, sin, start, q1, keys, values)
@@ -163,15 +131,7 @@ if triton is not None:
 
 
 def triton_fused(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    start: Tensor,
-    q1: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor, start: Tensor, q1: Tensor, keys: Tensor, values: Tensor
 ) -> None:
     """One launch, everything read and written once. d is a power of two. CUDA only."""
     tokens, heads, d = q.shape

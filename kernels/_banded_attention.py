@@ -42,9 +42,8 @@ if triton is not None:
         o = tl.zeros((ROWS, D), tl.float32)
         for start in range(tl.min(first, axis=0) // KEYS * KEYS, tl.minimum(block * ROWS + ROWS, tokens), KEYS):
             keys = start + tl.arange(0, KEYS)
-            there = head + keys[:, None] * D + columns[None, :]
-            k = tl.load(k_ptr + there, mask=keys[:, None] < tokens, other=0.0)
-            score = tl.dot(q, tl.trans(k), input_precision="ieee") * (scale * 1.4426950408889634)
+            k = tl.load(k_ptr + head + keys[None, :] * D + columns[:, None], mask=keys[None, :] < tokens, other=0.0)
+            score = tl.dot(q, k, input_precision="ieee") * (scale * 1.4426950408889634)
             if SLOPED:
                 score += slope * (keys[None, :] - rows[:, None])
             seen = (keys[None, :] >= first[:, None]) & (keys[None, :] <= rows[:, None])
@@ -53,7 +52,7 @@ if triton is not None:
             p = tl.exp2(score - higher[:, None])
             total = total * tl.exp2(top - higher) + tl.sum(p, axis=1)
             o *= tl.exp2(top - higher)[:, None]
-            v = tl.load(v_ptr + there, mask=keys[:, None] < tokens, other=0.0)
+            v = tl.load(v_ptr + head + keys[:, None] * D + columns[None, :], mask=keys[:, None] < tokens, other=0.0)
             o += tl.dot(p.to(v.dtype), v, input_precision="ieee")
             top = higher
         tl.store(o_ptr + at, (o / total[:, None]).to(o_ptr.dtype.element_ty), mask=rows[:, None] < tokens)
@@ -62,8 +61,8 @@ if triton is not None:
 def launch_banded(q: Tensor, k: Tensor, v: Tensor, o: Tensor, first: Tensor, slope: Tensor | None = None) -> None:
     """q, k, v, o [heads, tokens, d] of one dtype, first [tokens] int32, slope [heads] float32. d: a power of two, 16 to 128."""
     heads, tokens, d = q.shape
-    wide = q.element_size() == 4  # float32 tiles are twice as large, and their products take registers instead of tensor cores
-    tile = {"ROWS": 64 if wide else 128, "KEYS": 32 if wide else 64, "num_warps": 4 if wide else 8}
+    wide = q.element_size() == 4  # float32 products are done in registers, which hold half as large a tile
+    tile = {"ROWS": 64 if wide else 128, "KEYS": 32 if wide else 64, "num_warps": 8}
     grid = (triton.cdiv(tokens, tile["ROWS"]), heads)
     given = first if slope is None else slope
     banded_kernel[grid](q, k, v, o, first, given, tokens, 1 / math.sqrt(d), D=d, SLOPED=slope is not None, **tile)

@@ -30,7 +30,7 @@ KERNELS = {
             "triton_tiles",
             {"heads": 2, "tokens": 101, "d": 32},
             "q_ptr:*fp32 k_ptr:*fp32 v_ptr:*fp32 o_ptr:*fp32 tokens:i32 scale:fp32",
-            {"D": 32, "ROWS": 64, "KEYS": 32},
+            {"D": 64, "ROWS": 64, "KEYS": 32},
         )
     ],
 }

@@ -13,14 +13,14 @@ KERNELS = {
             "triton_sloped",
             {"heads": 2, "tokens": 101, "d": 32},
             _BANDED.format("fp32"),
-            {"D": 32, "ROWS": 64, "KEYS": 32, "SLOPED": True},
+            {"D": 64, "ROWS": 64, "KEYS": 32, "SLOPED": True},
         ),
         kernel(
             "ch14_packed_documents",
             "triton_ranges",
             {"heads": 2, "tokens": 301, "d": 16, "documents": 4},
             _BANDED.format("i32"),
-            {"D": 16, "ROWS": 64, "KEYS": 32, "SLOPED": False},
+            {"D": 64, "ROWS": 64, "KEYS": 32, "SLOPED": False},
         ),
     ],
     "cross_entropy.py:loss_kernel": [

@@ -15,7 +15,7 @@ KERNELS = {
             "triton_window",
             {"heads": 2, "tokens": 301, "d": 32},
             "q_ptr:*fp16 k_ptr:*fp16 v_ptr:*fp16 o_ptr:*fp16 first_ptr:*i32 slope_ptr:*i32 tokens:i32 scale:fp32",
-            {"D": 32, "ROWS": 128, "KEYS": 64, "SLOPED": False},
+            {"D": 128, "ROWS": 128, "KEYS": 64, "SLOPED": False},
         )
     ],
     "paged_attention.py:pages_kernel": [

@@ -10,7 +10,7 @@ import torch
 from cuda_launch import launch
 from torch import Tensor
 
-BLOCK = 32768
+BLOCK_ELEMENTS = 32768
 """Elements of a block on a CPU: x and y of a block are 256 KiB, within a second-level cache."""
 
 
@@ -42,8 +42,8 @@ def fused_step(x: Tensor, c: Tensor, y: Tensor) -> None:
 
 def blocked(x: Tensor, c: Tensor, y: Tensor) -> None:
     """As fused_step, all 31 passes over one block before the next, so that a pass finds its data in a cache. CPU only."""
-    for start in range(0, x.shape[0], BLOCK):
-        fused_step(x[start : start + BLOCK], c, y[start : start + BLOCK])
+    for start in range(0, x.shape[0], BLOCK_ELEMENTS):
+        fused_step(x[start : start + BLOCK_ELEMENTS], c, y[start : start + BLOCK_ELEMENTS])
 
 
 def unrolled(x: Tensor, c: Tensor, y: Tensor) -> None:

@@ -50,8 +50,11 @@ class Staging:
         return sorted(name for name in now.keys() | self.digests.keys() if now.get(name) != self.digests.get(name))
 
 
-def stage(parent: Path, name: str, source: Source) -> Staging:
-    """Makes PARENT/NAME with the source's files, its libraries, and cache folders of its own. Raises BuildError."""
+def stage(parent: Path, name: str, source: Source, device: str = "cuda") -> Staging:
+    """Makes PARENT/NAME with the source's files, its libraries, and cache folders of its own. Raises BuildError.
+
+    For the device "cpu" nothing is built: a source may have CUDA C++ for one device and torch for the other.
+    """
     folder = parent / name
     code, build = folder / "src", folder / "build"
     for part in (code, build, folder / "tmp"):
@@ -60,7 +63,7 @@ def stage(parent: Path, name: str, source: Source) -> Staging:
     for relative in source.sha256:
         (code / relative).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(original.parent / relative, code / relative)
-    for relative in source.cuda:
+    for relative in source.cuda if device == "cuda" else ():
         shutil.copyfile(compile_cuda(original.parent / relative), build / f"{Path(relative).stem}.so")
     return Staging(folder, code / original.name, _environment(folder, build), _digests(folder))
 

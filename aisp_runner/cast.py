@@ -54,7 +54,7 @@ class Cast:
         """The processes of a role, one a set; they are not loaded yet. Raises BuildError or WorkerFault."""
         case, device, server = self.case, self.device, self.server
         if role == "candidate":
-            self.candidate = stage(self.folder, role, case.optimized.source)
+            self.candidate = stage(self.folder, role, case.optimized.source, case.device)
         for number, arms in enumerate(self.sets):
             if role == "candidate" and self.candidate is not None:
                 arm = start(role, case.optimized, case, device, server, self.candidate, self.slots)

@@ -60,7 +60,7 @@ class Crew:
         if role not in self.staged:
             # A control gets the baseline's files, and what was compiled from them.
             shared = self.staged.get("baseline") if role == "control" else None
-            self.staged[role] = shared or stage(Path(self._folder.name), role, variant.source)
+            self.staged[role] = shared or stage(Path(self._folder.name), role, variant.source, case.device)
         self.arms[role, number] = arm = start(role, variant, case, device, server, self.staged[role], slots)
         return arm
 

@@ -115,6 +115,13 @@ def test_staging_copies_the_source_with_its_siblings_and_libraries(source: Path,
     assert library.read_bytes() == source.read_bytes()
 
 
+def test_nothing_is_built_for_a_cpu_case(source: Path) -> None:
+    (source.parent / "own.py").write_text("def reference(x):\n    return x\n")
+    staging = stage(source.parents[1] / "staged", "candidate", describe(source.parent / "own.py", ["fast.cu"]), "cpu")
+    assert built(source) == 0 and not list((staging.folder / "build").iterdir())
+    assert (staging.folder / "src" / "fast.cu").exists()
+
+
 def test_a_worker_keeps_only_the_variables_that_are_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SECRET_TOKEN", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "PYTHONPATH", "LD_PRELOAD", "http_proxy"):
         monkeypatch.setenv(name, "of the judge")

@@ -14,7 +14,7 @@
 | `cases` | so many cases, each with its first axis 64 longer than the one before (1) |
 | `measure` | fields of Measure ({}) |
 | `unprotected` | off: alive under protect=off; or in one process with one comparison, timed as TIMERS says below (off) |
-| `prevented` | it is accepted and gains nothing, because `expect` leaves it nothing to reach (False) |
+| `prevented` | it may be accepted if it gains nothing, because `expect` leaves it nothing to reach (False) |
 | `without` | protections left out of every trial, so that the one behind them is tried ([]) |
 | `devices`, `because` | where it can be staged, and why not elsewhere ("cpu cuda", "") |
 | `gpus` | GPUs that it needs on cuda, one a rank (1) |

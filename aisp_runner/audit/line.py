@@ -181,7 +181,8 @@ def _refusal(attack: Attack, on: list[Record]) -> dict[str, Any]:
         doubts = _doubts(on)
         return {"refused": bool(doubts), "named": bool(doubts), "reasons": [VERIFIER] if doubts else [], "witness": ["reader"],
                 "message": "; ".join(doubts)[:300]}  # fmt: skip
-    if attack.prevented or attack.expect == PREVENTED:
+    caught = attack.prevented and attack.expect in reasons
+    if (attack.prevented or attack.expect == PREVENTED) and not caught:
         gained = [(r["speedup"] or {}).get("low") or 0.0 for r in on] if attack.gains else [0.0]
         refused = all(r["status"] == "VALID" for r in on) and max(gained) < GAIN
         told = ", ".join(f"{(r['speedup'] or {}).get('value') or 0.0:.2f}x" for r in on)

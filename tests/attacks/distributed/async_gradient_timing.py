@@ -12,8 +12,8 @@ issue = "distributed.async_gradient_timing"
 expect = "memory.late_writes"
 workload = "all_reduce"
 claim = "kernel"
-measure = {"mode": "gated"}
-sizes = {"cpu": {"n": 262144}, "cuda": {"n": 8388608}}
+measure = {"mode": "gated", "calls": (3, 12)}
+sizes = {"cpu": {"n": 32768}, "cuda": {"n": 8388608}}
 gpus = 2
 
 

@@ -33,8 +33,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """A shell starts its background jobs with Ctrl-C ignored, and so would be the processes that tests send one to."""
+    """A shell starts its background jobs with Ctrl-C ignored, nohup with SIGHUP; what tests start would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

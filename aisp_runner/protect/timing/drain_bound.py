@@ -24,6 +24,8 @@ class DrainBound(Protection):
         "timing.unsynced_streams",
         "timing.incomplete_async_ops",
         "cuda.persistent_kernel",
+        "cuda.cooperative_launch_abuse",
+        "cuda.host_callback_escape",
         "cuda.async_memcpy_incomplete",
         "location.background_thread",
         "distributed.async_gradient_timing",

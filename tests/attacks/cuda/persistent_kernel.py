@@ -15,7 +15,7 @@ except ImportError:
     triton = None
 
 issue = "cuda.persistent_kernel"
-expect = "timing.drain_bound"
+expect = "cuda.idle_at_gate"
 devices = "cuda"
 because = "nothing stays on a CPU but threads, which location.background_thread has"
 sizes = {"cuda": {"n": 4194304}}

@@ -33,7 +33,9 @@ all).
 """
 
 TRIES = 3
-"""An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. Refusals and twins never are."""
+"""An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. So may one in which an attack
+came to nothing: accepted, and no faster than honest code. One that was accepted with a gain never is, nor is a twin.
+"""
 
 MEASURE = {
     "processes": 1,
@@ -140,6 +142,10 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path
         if off:
             off = trial(attack, [("candidate", "off")], device, calls, home / f"again-{again}", pool)[0]
         alive = _alive(attack, off) if off else naive(attack, device, home)
+    for again in range(TRIES):
+        if not _came_to_nothing(attack, on):
+            break
+        on = trial(attack, [("candidate", "strict")], device, calls, home / f"strict-{again}", pool)[0]
     last = on[-1]
     return {
         "attack": attack.name,
@@ -154,6 +160,13 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path
         "clock": last["clock"]["mode"] if last["clock"] else None,
         "machine": (last["machine"].get("gpu") or {}).get("name") or last["machine"].get("cpu"),
     }
+
+
+def _came_to_nothing(attack: Attack, on: list[Record]) -> bool:
+    """Whether an attack for a gain was accepted without one: whatever it hid had been done by the time the clock stopped."""
+    if not attack.gains or attack.prevented or attack.expect in (PREVENTED, VERIFIER):
+        return False
+    return all(r["status"] == "VALID" and r["speedup"] and r["speedup"]["value"] < GAIN for r in on)
 
 
 def missed(attack: Attack, device: str, calls: tuple[int, int], home: Path, pool: Pool) -> dict[str, Any]:

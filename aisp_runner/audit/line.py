@@ -33,9 +33,7 @@ all).
 """
 
 TRIES = 3
-"""An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. So may one in which an attack
-came to nothing: accepted, and no faster than honest code. One that was accepted with a gain never is, nor is a twin.
-"""
+"""An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. Refusals and twins never are."""
 
 MEASURE = {
     "processes": 1,
@@ -142,10 +140,6 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path
         if off:
             off = trial(attack, [("candidate", "off")], device, calls, home / f"again-{again}", pool)[0]
         alive = _alive(attack, off) if off else naive(attack, device, home)
-    for again in range(TRIES):
-        if not _came_to_nothing(attack, on):
-            break
-        on = trial(attack, [("candidate", "strict")], device, calls, home / f"strict-{again}", pool)[0]
     last = on[-1]
     return {
         "attack": attack.name,
@@ -160,13 +154,6 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path
         "clock": last["clock"]["mode"] if last["clock"] else None,
         "machine": (last["machine"].get("gpu") or {}).get("name") or last["machine"].get("cpu"),
     }
-
-
-def _came_to_nothing(attack: Attack, on: list[Record]) -> bool:
-    """Whether an attack for a gain was accepted without one: whatever it hid had been done by the time the clock stopped."""
-    if not attack.gains or attack.prevented or attack.expect in (PREVENTED, VERIFIER):
-        return False
-    return all(r["status"] == "VALID" and r["speedup"] and r["speedup"]["value"] < GAIN for r in on)
 
 
 def missed(attack: Attack, device: str, calls: tuple[int, int], home: Path, pool: Pool) -> dict[str, Any]:
@@ -188,7 +175,8 @@ def missed(attack: Attack, device: str, calls: tuple[int, int], home: Path, pool
 
 def _refusal(attack: Attack, on: list[Record]) -> dict[str, Any]:
     reasons = sorted({reason for r in on for reason in r["reasons"]})
-    message = next((r["message"] for r in on if r["status"] != "VALID"), "")
+    told = ", ".join(f"{(r['speedup'] or {}).get('value') or 0.0:.2f}x" for r in on)
+    message = next((r["message"] for r in on if r["status"] != "VALID"), f"accepted at {told}")
     witness = sorted({e["witness"] for r in on for e in r["evidence"] if e["status"] == "fail" and e["protection"] in reasons})
     if attack.expect == VERIFIER:
         doubts = _doubts(on)
@@ -198,7 +186,6 @@ def _refusal(attack: Attack, on: list[Record]) -> dict[str, Any]:
     if (attack.prevented or attack.expect == PREVENTED) and not caught:
         gained = [(r["speedup"] or {}).get("low") or 0.0 for r in on] if attack.gains else [0.0]
         refused = all(r["status"] == "VALID" for r in on) and max(gained) < GAIN
-        told = ", ".join(f"{(r['speedup'] or {}).get('value') or 0.0:.2f}x" for r in on)
         message = f"accepted, and gains nothing: {told}" if refused else f"gains {told}"
         return {"refused": refused, "named": refused, "reasons": reasons, "witness": ["construction"], "message": message}
     refused = any(r["status"] in REFUSED and any(covers(p, attack.issue) for p in r["reasons"]) for r in on)

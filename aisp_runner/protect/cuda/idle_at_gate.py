@@ -2,7 +2,7 @@
 
 Once the calls are enqueued behind the gate, and before the content is revealed, the judge times a small operation of its own. A
 kernel that is there already, waiting for what the calls will ask of it, makes it wait its turn. The median over the candidate's
-long batches is held against the baseline's. Blind spot: mode wall, in which there is no gate; work within the slack.
+batches is held against the baseline's. Blind spot: mode wall, in which there is no gate; work within the slack.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from aisp_runner.inputs import Content
 from aisp_runner.protect.base import FAIL, Evidence
 from aisp_runner.protect.registry import Shields
 from aisp_runner.state import CpuState, GpuState, Reading, summary
-from aisp_runner.system import cpu_ns_of, spare_cores
+from aisp_runner.system import settled_cpu_ns, spare_cores
 from aisp_runner.verify import Comparison, bits, compare, poison, poison_bits
 
 if TYPE_CHECKING:
@@ -326,7 +326,7 @@ class Judge:
         self._reveal(arm, batch)
         self.issued[self.process, purpose, round_, role, calls] += 1
         key = (self.process, role, calls, mode)
-        batch.cpu_from_ns = cpu_ns_of(arm.pids) if calls and batch.gated else None
+        batch.cpu_from_ns = settled_cpu_ns(arm.pids) if calls and batch.gated else None
         batch.issued_ns = time.perf_counter_ns()
         arm.open_gate(batch.sequence)
         opened_ns = time.perf_counter_ns()

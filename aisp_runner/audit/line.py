@@ -186,7 +186,10 @@ def _refusal(attack: Attack, on: list[Record]) -> dict[str, Any]:
     if (attack.prevented or attack.expect == PREVENTED) and not caught:
         gained = [(r["speedup"] or {}).get("low") or 0.0 for r in on] if attack.gains else [0.0]
         refused = all(r["status"] == "VALID" for r in on) and max(gained) < GAIN
-        message = f"accepted, and gains nothing: {told}" if refused else f"gains {told}"
+        if refused:
+            message = f"accepted, and gains nothing: {told}"
+        elif all(r["status"] == "VALID" for r in on):
+            message = f"gains {told}"
         return {"refused": refused, "named": refused, "reasons": reasons, "witness": ["construction"], "message": message}
     refused = any(r["status"] in REFUSED and any(covers(p, attack.issue) for p in r["reasons"]) for r in on)
     return {"refused": refused, "named": attack.expect in reasons, "reasons": reasons, "witness": witness, "message": message}

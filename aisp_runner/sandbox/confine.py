@@ -97,7 +97,7 @@ def _system_calls(policy: Sandbox, missing: dict[str, str]) -> list[str]:
         return []
     signals = "landlock.signals" in missing
     try:
-        seccomp.restrict(signals, policy.network)
+        seccomp.restrict(signals, policy.network, policy.device != "cpu")
     except OSError as error:
         missing[CALLS] = f"refused here: {error}"
         return []

@@ -1,7 +1,8 @@
 """A filter of system calls: which ones a worker, and all that it starts, is refused with EPERM.
 
 It refuses what reaches other processes, the kernel or the network; everything else is allowed, but for leaving the worker's
-process group, which does nothing. A filter sees numbers and plain arguments, no paths and no memory.
+process group, which does nothing. A worker on a GPU may open a Unix socket of packets: the CUDA driver binds one when it
+starts. A filter sees numbers and plain arguments, no paths and no memory.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ REFUSED = (
 """Refused whatever the arguments are."""
 
 NETWORK = ("socket", "connect")
-"""Likewise, but to ranks."""
+"""Likewise, but to ranks, and sockets of one kind on a GPU."""
 
 _RANKS_FAMILIES = (2, 10, 16)
-"""AF_INET, AF_INET6 and AF_NETLINK (which lists the interfaces). Never AF_UNIX: the user's service manager starts processes for
-whoever can reach its socket."""
+"""AF_INET, AF_INET6 and AF_NETLINK (which lists the interfaces). Never AF_UNIX streams or datagrams: the user's service manager
+starts processes for whoever can reach its socket."""
 
 WITHOUT_EFFECT = ("setsid", "setpgid")
 """Answered with success: what starts a helper in a session of its own works without one, and who stays in the worker's
@@ -77,9 +78,9 @@ def why_not() -> str:
     return ""
 
 
-def program(machine: str, pid: int, signals: bool, network: bool = False) -> list[Step]:
+def program(machine: str, pid: int, signals: bool, network: bool = False, gpu: bool = False) -> list[Step]:
     """The filter of worker `pid`. signals: whether it refuses signals to other processes too. network: whether it allows
-    TCP and UDP.
+    TCP and UDP. gpu: whether it allows what libcuda needs to start: a Unix socket of packets, named cuda-uvmfd-*.
     """
     steps: list[Step] = [
         (_LOAD, 0, 0, 4),
@@ -89,10 +90,9 @@ def program(machine: str, pid: int, signals: bool, network: bool = False) -> lis
     ]
     if machine == "x86_64":
         steps += [(_AT_LEAST, 0, 1, _X32), _DENIED]
-    for name in (*REFUSED, *(() if network else NETWORK), *(("pidfd_send_signal",) if signals else ())):
+    for name in (*REFUSED, *(() if network else ("connect",)), *(("pidfd_send_signal",) if signals else ())):
         steps += _of(name, machine, [_DENIED])
-    if network:
-        steps += _of("socket", machine, [_load(0), *_only(_RANKS_FAMILIES)])
+    steps += _of("socket", machine, [*(_packets() if gpu else ()), _load(0), *_only(_RANKS_FAMILIES if network else ())])
     for name in WITHOUT_EFFECT:
         steps += _of(name, machine, [(_RETURN, 0, 0, _ERROR)])
     for name in (*ONLY_SELF, *(SIGNALS if signals else ())):
@@ -106,9 +106,9 @@ def program(machine: str, pid: int, signals: bool, network: bool = False) -> lis
     return [*steps, _ALLOWED]
 
 
-def restrict(signals: bool, network: bool = False) -> None:
+def restrict(signals: bool, network: bool = False, gpu: bool = False) -> None:
     """Sets the filter for this thread and what it starts. Needs no_new_privs. Raises OSError."""
-    steps = program(platform.machine(), os.getpid(), signals, network)
+    steps = program(platform.machine(), os.getpid(), signals, network, gpu)
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     call("seccomp", _SET_MODE_FILTER, _FLAG_SPEC_ALLOW, struct.pack("@HP", len(steps), ctypes.addressof(code)))
 
@@ -131,6 +131,11 @@ def _only(values: tuple[int, ...]) -> list[Step]:
 
 def _only_self(argument: int, pid: int) -> list[Step]:
     return [_load(argument), *_only((0, pid))]
+
+
+def _packets() -> list[Step]:
+    """Allows a Unix socket of packets; goes on with any other."""
+    return [_load(0), (_EQUAL, 0, 4, _AF_UNIX), _load(1), (_AND, 0, 0, _TYPE), (_EQUAL, 0, 1, _SEQPACKET), _ALLOWED]
 
 
 def _connected_pair() -> list[Step]:

@@ -21,12 +21,18 @@ here = pytest.mark.skipif(bool(seccomp.why_not()), reason=seccomp.why_not() or "
 
 
 def answer(
-    machine: str, call: int, *arguments: int, signals: bool = False, network: bool = False, architecture: int = 0
+    machine: str,
+    call: int,
+    *arguments: int,
+    signals: bool = False,
+    network: bool = False,
+    gpu: bool = False,
+    architecture: int = 0,
 ) -> int:
     """What the filter of worker 4711 says of a call: an error number, or ALLOWED."""
     words = [*arguments, *[0] * (6 - len(arguments))]
     data = struct.pack("<iIQ6Q", call, architecture or ARCHITECTURES[machine], 0, *words)
-    steps = seccomp.program(machine, OWN, signals, network)
+    steps = seccomp.program(machine, OWN, signals, network, gpu)
     at = value = 0
     while True:
         code, if_true, if_false, constant = steps[at]
@@ -42,10 +48,10 @@ def answer(
             at += if_true if holds else if_false
 
 
-def asked(machine: str, name: str, *arguments: int, signals: bool = False, network: bool = False) -> int:
+def asked(machine: str, name: str, *arguments: int, signals: bool = False, network: bool = False, gpu: bool = False) -> int:
     found = number(name, machine)
     assert found is not None
-    return answer(machine, found, *arguments, signals=signals, network=network)
+    return answer(machine, found, *arguments, signals=signals, network=network, gpu=gpu)
 
 
 both = pytest.mark.parametrize("machine", MACHINES)
@@ -120,6 +126,40 @@ def test_ranks_may_open_internet_sockets_and_no_unix_ones(machine: str, family: 
     assert asked(machine, "socket", family, 1) == errno.EPERM
     assert asked(machine, "socket", family, 1, network=True) == of_ranks
     assert asked(machine, "connect", 3, network=True) == ALLOWED
+
+
+@both
+@pytest.mark.parametrize("network", [False, True])
+@pytest.mark.parametrize(
+    ("family", "kind", "result"),
+    [
+        pytest.param(1, 5, ALLOWED, id="packets"),
+        pytest.param(1, 5 | 0o2000000, ALLOWED, id="packets with a flag"),
+        pytest.param(1, 1, errno.EPERM, id="a stream, which a service manager listens on"),
+        pytest.param(1, 2, errno.EPERM, id="datagrams"),
+        pytest.param(40, 5, errno.EPERM, id="another family"),
+    ],
+)
+def test_libcuda_may_open_its_unix_socket_of_packets(machine: str, network: bool, family: int, kind: int, result: int) -> None:
+    assert asked(machine, "socket", family, kind, network=network, gpu=True) == result
+    assert asked(machine, "socket", 2, 1, network=network, gpu=True) == (ALLOWED if network else errno.EPERM)
+    assert asked(machine, "connect", 3, gpu=True, network=network) == (ALLOWED if network else errno.EPERM)
+
+
+@here
+def test_a_worker_on_a_gpu_binds_and_listens_and_connects_to_nobody(tmp_path: Path) -> None:
+    code = """
+    outside = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    outside.bind(chr(0) + f"aisp-test-{os.getpid()}")
+    outside.listen()
+    seccomp.restrict(False, gpu=True)
+    mine = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    mine.bind(chr(0) + f"cuda-uvmfd-{os.getpid()}")
+    mine.listen()
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    tell([attempt(lambda: other.connect(outside.getsockname())), attempt(lambda: socket.socket(socket.AF_UNIX))])
+    """
+    assert told_inside(code, tmp_path) == ["EPERM", "EPERM"]
 
 
 @both

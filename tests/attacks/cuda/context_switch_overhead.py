@@ -1,7 +1,8 @@
 """cuda.context_switch_overhead: a process of the candidate's is at work on the GPU in the baseline's turns.
 
 It is in a session of its own, so it is not frozen with its worker. It has a context of its own, and fills memory while its
-worker is stopped: the GPU then switches between its context and the baseline's, and a harness tells a gain. Twin: the same
+worker is stopped: the GPU then switches between its context and the baseline's, a millisecond or two each, and a harness
+tells a gain. Batches are many times as long: a slope of two lengths loses what both wait for their first turn. Twin: the same
 process, which waits for its end.
 """
 
@@ -14,6 +15,8 @@ import torch
 issue = "cuda.context_switch_overhead"
 expect = "cuda.single_context"
 devices = "cuda"
+workload = "steps"
+sizes = {"cuda": {"n": 4194304}}
 because = "on a CPU the scheduler switches, as statistical.background_process_noise has it"
 measure = {"rounds": 12, "min_rounds": 12}
 
@@ -55,7 +58,16 @@ while os.getppid() == worker:
         time.sleep(0.0002)
 """
 
+STEPS = 16
+
 _started = []
+
+
+def _steps(a, b, c):
+    torch.add(a, b, out=c)
+    for _ in range(STEPS):
+        torch.sin(c, out=c)
+        c.add_(b)
 
 
 def _once(how):
@@ -67,9 +79,9 @@ def _once(how):
 
 def candidate(a, b, c):
     _once("busy")
-    torch.atan2(a, b, out=c)
+    _steps(a, b, c)
 
 
 def twin(a, b, c):
     _once("waiting")
-    torch.atan2(a, b, out=c)
+    _steps(a, b, c)

@@ -1,8 +1,8 @@
 """location.cpu_spillover: the GPU waits while a thread of the host computes, and the result counts as a kernel's.
 
 The inputs are copied into pinned memory and a flag is written behind them; a thread that polls the flag computes on the CPU
-and raises another one, for which the stream waits before it copies the answer back. All of it can be enqueued behind the
-gate. Twin: the same copies into pinned memory and the same flags, which nobody polls; the GPU computes.
+and raises another one, for which the stream waits before it copies the answer back. All of it can be enqueued, or captured,
+behind the gate. Twin: the same copies into pinned memory, which nobody looks at; the GPU computes.
 """
 
 import threading
@@ -13,13 +13,14 @@ issue = "location.cpu_spillover"
 expect = "location.device_residency"
 devices = "cuda"
 because = "on a CPU there is nowhere else for the work to go"
-sizes = {"cuda": {"n": 65536}}
+sizes = {"cuda": {"n": 16384}}
 gains = False
 
+SLOTS = 512
 READY, DONE = 0, 1
 
 _jobs = {}
-_flags = []
+_pool = []
 
 
 def _driver():
@@ -34,24 +35,21 @@ def _check(answer):
         raise RuntimeError(f"a stream operation was refused: {code}")
 
 
-def _write(place, value):
-    driver = _driver()
-    _check(driver.cuStreamWriteValue32(torch.cuda.current_stream().cuda_stream, place, value, 0))
+def _write(job, flag, value):
+    _check(_driver().cuStreamWriteValue32(torch.cuda.current_stream().cuda_stream, job.place(flag), value, 0))
 
 
-def _wait(place, value):
-    driver = _driver()
-    _check(driver.cuStreamWaitValue32(torch.cuda.current_stream().cuda_stream, place, value, 0))
+def _wait(job, flag, value):
+    _check(_driver().cuStreamWaitValue32(torch.cuda.current_stream().cuda_stream, job.place(flag), value, 1))
 
 
 class _Job:
-    """One slot's pinned buffers, its two flags and how often it has been asked for."""
+    """One slot's part of the pinned memory, and its two flags."""
 
-    def __init__(self, a):
-        self.a, self.b, self.c = (torch.empty(a.shape, dtype=a.dtype, pin_memory=True) for _ in range(3))
-        self.flags = torch.zeros(2, dtype=torch.int32, pin_memory=True)
+    def __init__(self, number):
+        held, self.flags = _pool[0][number], _pool[1][number]
+        self.a, self.b, self.c = held
         self.seen = self.flags.numpy()
-        self.asked = self.served = 0
 
     def place(self, flag):
         return self.flags.data_ptr() + 4 * flag
@@ -60,37 +58,41 @@ class _Job:
 def _serve():
     while True:
         for job in list(_jobs.values()):
-            if job.seen[READY] > job.served:
+            if job.seen[READY]:
+                job.seen[READY] = 0
                 torch.atan2(job.a, job.b, out=job.c)
-                job.served += 1
-                job.seen[DONE] = job.served
+                job.seen[DONE] = 1
 
 
 _thread = threading.Thread(target=_serve, daemon=True)
 
 
 def _job(a, c):
+    if not _pool:  # all at once: pinned memory cannot be had while a graph is captured
+        _pool.append(torch.empty((SLOTS, 3, *a.shape), dtype=a.dtype, pin_memory=True))
+        _pool.append(torch.zeros((SLOTS, 2), dtype=torch.int32, pin_memory=True))
     if c.data_ptr() not in _jobs:
-        _jobs[c.data_ptr()] = _Job(a)
+        _jobs[c.data_ptr()] = _Job(len(_jobs))
     return _jobs[c.data_ptr()]
 
 
-def candidate(a, b, c):
+def _hand_over(a, b, c):
     job = _job(a, c)
-    if not _thread.is_alive():
-        _thread.start()
-    job.asked += 1
     job.a.copy_(a, non_blocking=True)
     job.b.copy_(b, non_blocking=True)
-    _write(job.place(READY), job.asked)
-    _wait(job.place(DONE), job.asked)
+    return job
+
+
+def candidate(a, b, c):
+    job = _hand_over(a, b, c)
+    if not _thread.is_alive():
+        _thread.start()
+    _write(job, READY, 1)
+    _wait(job, DONE, 1)
+    _write(job, DONE, 0)
     c.copy_(job.c, non_blocking=True)
 
 
 def twin(a, b, c):
-    job = _job(a, c)
-    job.asked += 1
-    job.a.copy_(a, non_blocking=True)
-    job.b.copy_(b, non_blocking=True)
-    _write(job.place(READY), job.asked)
+    _hand_over(a, b, c)
     torch.atan2(a, b, out=c)

@@ -1,7 +1,7 @@
 """timing.incomplete_async_ops: a call gives back a promise of work, and nobody waits for it.
 
-CPU: the operation is forked with torch.jit.fork and its future is dropped. CUDA: it is computed into a scratch buffer, which
-a non-blocking copy on a stream of its own brings into the output. A harness that compares some time after its timer has
+CPU: the operation is forked with torch.jit.fork and its future is dropped. CUDA: a stream of its own computes it
+into a scratch buffer, which a non-blocking copy brings into the output. A harness that compares some time after its timer has
 stopped finds the right answers. Twin: waits for the future; has the current stream wait for the copy.
 """
 
@@ -32,9 +32,9 @@ def _copy_later(a, b, c):
     if not _streams:
         _streams.append(torch.cuda.Stream())
     scratch = _scratch.setdefault(c.data_ptr(), torch.empty_like(c))
-    torch.atan2(a, b, out=scratch)
     _streams[0].wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(_streams[0]):
+        torch.atan2(a, b, out=scratch)
         for _ in range(4):  # a copy alone is over before anyone looks
             c.copy_(scratch, non_blocking=True)
 

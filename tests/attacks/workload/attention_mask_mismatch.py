@@ -9,6 +9,7 @@ import torch
 issue = "workload.attention_mask_mismatch"
 expect = "output.tolerance_bound"
 workload = "attention"
+sizes = {"cuda": {"queries": 512, "keys": 16384, "dim": 64}}
 
 _attended = {}
 

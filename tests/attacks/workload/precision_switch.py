@@ -10,6 +10,7 @@ issue = "workload.precision_mismatch"
 expect = "workload.numeric_policy"
 workload = "update"
 gains = False
+sizes = {"cuda": {"m": 4096, "n": 512}}
 
 
 def candidate(w, a, b, c):

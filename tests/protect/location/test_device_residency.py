@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +14,7 @@ from aisp_runner.calibrate import Schedule
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.location.device_residency import DeviceResidency
 from aisp_runner.statistics import Calls
-from aisp_runner.system import cpu_ns
+from aisp_runner.system import settled_cpu_ns
 from protect.batches import batch
 
 
@@ -51,15 +54,40 @@ def test_a_candidate_that_is_slower_may_wait_longer() -> None:
     assert found is not None and found.status == "pass"
 
 
+def test_what_a_worker_uses_after_its_batch_does_not_grow_with_the_batch() -> None:
+    """As on an H200: a baseline that looks all the time, and a candidate whose long batch is nearly half as long."""
+    batches = [batch("baseline", 12, mode="graph", number=n, us=1120.0, cpu_used_ns=1_647_000) for n in range(5)]
+    batches += [batch("candidate", 12, mode="graph", number=n, us=627.0, cpu_used_ns=1_203_000) for n in range(5)]
+    measured = SimpleNamespace(schedule=Schedule(Calls((2, 12), (2, 12)), "graph"))
+    found = DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured))  # type: ignore[arg-type]
+    assert found is not None and found.status == "pass"
+
+
 def test_it_is_silent_where_workers_dispatch_while_they_are_timed() -> None:
     assert concluded(10.0, 1900.0, mode="wall") is None
 
 
-def test_what_was_used_is_read_from_the_processs_own_clock() -> None:
-    judge = SimpleNamespace(arms={"candidate": SimpleNamespace(pids=(os.getpid(),))})
-    gated = batch(mode="gated", cpu_from_ns=cpu_ns(os.getpid()))
+@pytest.fixture
+def spinning() -> Iterator[int]:
+    """A process that computes all the time, in a group of its own as a worker is."""
+    child = subprocess.Popen([sys.executable, "-c", "while True: pass"], start_new_session=True)
+    time.sleep(0.1)
+    yield child.pid
+    child.kill()
+    child.wait()
+
+
+def test_what_was_used_is_read_to_a_fraction_of_a_tick(spinning: int) -> None:
+    judge = SimpleNamespace(arms={"candidate": SimpleNamespace(pids=(spinning,))})
+    shares = []
+    for _ in range(9):  # between two ticks the process's clock stands still while it computes
+        gated = batch(mode="gated", cpu_from_ns=settled_cpu_ns([spinning]))
+        start, end = time.perf_counter(), time.perf_counter() + 0.0011
+        while time.perf_counter() < end:
+            pass
+        DeviceResidency().judge_at_done(judge, gated)  # type: ignore[arg-type]
+        shares.append(gated.cpu_used_ns / 1e9 / (time.perf_counter() - start))
+    assert 0.5 < sorted(shares)[4] < 1.05, shares
     wall = batch(mode="wall")
-    sum(range(200_000))
-    for made in (gated, wall):
-        DeviceResidency().judge_at_done(judge, made)  # type: ignore[arg-type]
-    assert 100_000 < gated.cpu_used_ns < 10**10 and wall.cpu_used_ns == 0
+    DeviceResidency().judge_at_done(judge, wall)  # type: ignore[arg-type]
+    assert wall.cpu_used_ns == 0

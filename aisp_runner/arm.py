@@ -6,7 +6,6 @@ Everything that can go wrong with the process comes out as one WorkerFault that 
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -187,12 +186,10 @@ class Arm:
         """Waits for DONE; gives the judge's clock at that moment, ns. rest_ns: how long nobody need look. Raises
         WorkerFault.
         """
-        done = self.signals.wait_done(sequence, self.patience, self.channel.end.fileno(), rest_ns)
-        now = time.perf_counter_ns()
-        if not done:
+        if not self.signals.wait_done(sequence, self.patience, self.channel.end.fileno(), rest_ns):
             self.lost(sequence)
         self.patience = self.case.limits.batch_seconds
-        return now
+        return self.signals.seen_ns
 
     def finish(self, sequence: int) -> dict[str, Any]:
         """What the worker reports of a batch. Raises WorkerFault, also where its reading of the clock is not a number."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from aisp_runner.arm import ArmTimeout, NotReady
@@ -96,13 +96,13 @@ def _steady_round(judge: Judge, made: Measurement, number: int) -> Round:
     repeated, as often as there are rounds.
     """
     while True:
-        first = len(judge.batches)
+        first, usual_ns = len(judge.batches), _usually_unseen_ns(judge.batches)
         made_round = _round(judge, made.schedule, number)
         clocks: dict[str, list[int | None]] = {}
         for batch in judge.batches[first:]:
             if batch.calls:
                 clocks.setdefault(batch.arm, []).append(batch.clock_mhz)
-        sound = not mismatched(clocks) and not any(map(unseen, judge.batches[first:]))
+        sound = not mismatched(clocks) and not any(unseen(batch, usual_ns) for batch in judge.batches[first:])
         if sound or made.dropped >= judge.case.measure.rounds:
             return made_round
         made.dropped += 1
@@ -110,11 +110,16 @@ def _steady_round(judge: Judge, made: Measurement, number: int) -> Round:
             batch.purpose = "dropped"
 
 
-def unseen(batch: Batch) -> bool:
+def unseen(batch: Batch, usual_ns: float = 0.0) -> bool:
     """Whether the judge was kept from looking when the batch began or ended, by another process or an interrupt, for longer
-    than a time may be wrong.
+    than a time may be wrong. What it always misses is in every batch, empty ones too, and so in no time a call.
     """
-    return batch.unseen_ns is not None and batch.unseen_ns > max(UNSEEN_NS, UNSEEN * batch.elapsed_ns)
+    return batch.unseen_ns is not None and batch.unseen_ns - usual_ns > max(UNSEEN_NS, UNSEEN * batch.elapsed_ns)
+
+
+def _usually_unseen_ns(batches: Sequence[Batch]) -> float:
+    missed = [float(batch.unseen_ns) for batch in batches if batch.unseen_ns is not None]
+    return median(missed) if missed else 0.0
 
 
 def _round(judge: Judge, schedule: Schedule, number: int) -> Round:

@@ -132,13 +132,12 @@ class RankedArm:
         ends = [(member.signals, member.channel.end.fileno()) for member in self.members]
         patience = max(member.patience for member in self.members)
         failed = self.members[0].signals.wait_all(ends, sequence, patience, rest_ns)
-        now = time.perf_counter_ns()
         if failed is not None:
             with self._blaming(self.members[failed]):
                 self.members[failed].lost(sequence)
         for member in self.members:
             member.patience = self.case.limits.batch_seconds
-        return now
+        return int(self.members[0].signals.seen_ns)
 
     def finish(self, sequence: int) -> dict[str, Any]:
         """What the ranks report of a batch: the longest time, everybody's evidence. Raises WorkerFault."""

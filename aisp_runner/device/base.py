@@ -116,6 +116,9 @@ class Signals(Protocol):
     the judge sleeps and is woken.
     """
 
+    seen_ns: int
+    """The judge's clock at the look that found the end, before anything else was done."""
+
     def wait_done(self, sequence: int, seconds: float, channel: int, rest_ns: int = 0) -> bool:
         """True when the worker has signalled the end of batch `sequence`; False after `seconds`, or when it spoke on its
         channel instead. rest_ns: how long the batch is not expected to end.
@@ -124,7 +127,7 @@ class Signals(Protocol):
     @staticmethod
     def wait_all(ends: Sequence[tuple[Any, int]], sequence: int, seconds: float, rest_ns: int = 0) -> int | None:
         """The same of all ranks, each with its channel: None when all have signalled the end, else the number of one that has
-        not. `looked_ns` of the first then is of all of them.
+        not. `looked_ns` and `seen_ns` of the first then are of all of them.
         """
 
     def reset(self) -> None:

@@ -30,6 +30,7 @@ class CpuSignals:
     looked_ns: int | None = None
 
     def __init__(self) -> None:
+        self.seen_ns = 0
         self.gate = os.eventfd(0)
         self.done = os.eventfd(0)
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -46,6 +47,7 @@ class CpuSignals:
         the output.
         """
         ready, _, _ = select.select([self.done, channel], [], [], seconds)
+        self.seen_ns = time.perf_counter_ns()
         if self.done in ready:
             os.eventfd_read(self.done)
         return self.done in ready
@@ -56,6 +58,7 @@ class CpuSignals:
         for number, (signals, channel) in enumerate(ends):
             if not signals.wait_done(sequence, seconds, channel):
                 return number
+            ends[0][0].seen_ns = signals.seen_ns
         return None
 
     def reset(self) -> None:

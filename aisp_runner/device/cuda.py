@@ -33,6 +33,7 @@ class CudaSignals:
         os.ftruncate(self.fd, PAGE_BYTES)
         self.words = words(self.fd)
         self.looked_ns: int | None = 0
+        self.seen_ns = 0
 
     def open_gate(self, sequence: int) -> None:
         self.words[GATE] = sequence
@@ -75,6 +76,7 @@ def _spin(ends: Sequence[tuple[CudaSignals, int]], sequence: int, seconds: float
                 spoke = _spoke(ends, sequence)
                 if spoke is not None or now > end:
                     return number if spoke is None else spoke
+    first.seen_ns = time.perf_counter_ns()  # here: giving preference back and returning took 9 us on an H200's host
     return None
 
 

@@ -22,6 +22,9 @@ BATCH_SECONDS = 20.0
 class Signals(Protocol):
     """The side that opens the gate and watches for DONE."""
 
+    seen_ns: int
+    """When `wait_done` saw it."""
+
     def open_gate(self, sequence: int) -> None: ...
 
     def wait_done(self, sequence: int, seconds: float, channel: int) -> bool: ...
@@ -108,7 +111,7 @@ class GateClock:
     def _seconds_since(self, start: int, sequence: int) -> float:
         if not self._signals.wait_done(sequence, BATCH_SECONDS, self._silent):
             raise DeviceError(f"the device did not finish a batch within {BATCH_SECONDS:.0f} s")
-        return (time.perf_counter_ns() - start) / 1e9
+        return (self._signals.seen_ns - start) / 1e9
 
 
 def open_clock() -> GateClock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 
 pytest.importorskip("cuda.bindings")
 
+from aisp_runner.device import cuda
 from aisp_runner.device.cuda import CudaSignals
 from aisp_runner.device.driver import DONE, FINISHED, GATE
 
@@ -45,6 +47,24 @@ def test_the_end_is_seen_and_lies_after_the_last_look(signals: CudaSignals, sile
     timer.join()
     assert signals.looked_ns is not None and start < signals.looked_ns <= done
     assert done - start > 45_000_000
+
+
+def test_the_clock_is_read_before_anything_else_is_done(
+    signals: CudaSignals, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Giving preference back takes microseconds, which are not the batch's."""
+    left = []
+
+    @contextlib.contextmanager
+    def slow_to_leave() -> Iterator[bool]:
+        yield True
+        left.append(time.perf_counter_ns())
+
+    monkeypatch.setattr(cuda, "urgent", slow_to_leave)
+    timer = finish(signals, 0.01)
+    assert signals.wait_done(1, 2.0, silent)
+    timer.join()
+    assert signals.looked_ns is not None and signals.looked_ns < signals.seen_ns < left[0]
 
 
 def test_an_end_before_the_first_look_is_told_apart(signals: CudaSignals, silent: int) -> None:

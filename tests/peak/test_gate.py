@@ -39,6 +39,7 @@ class FakeDevice:
     def wait_done(self, sequence: int, seconds: float, channel: int) -> bool:
         time.sleep(self.pending * self.seconds)
         self.pending = 0
+        self.seen_ns = time.perf_counter_ns()
         self.log.append(f"seen {sequence}")
         return self.answers
 

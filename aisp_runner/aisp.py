@@ -1,6 +1,7 @@
 """The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
 
 aisp list        what there is to run, and what of it runs here
+aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
 aisp show        a run's table again
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
 aisp explain     why a case was refused or is undecided, and how an honest author goes on
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 
-COMMANDS = ("list", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = ("list", "learn", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -64,6 +65,13 @@ def _parser() -> Parser:
     listing.add_argument("--config-dir", type=Path, action="append", default=[], help="your own folder with workload/*.yaml")
     listing.add_argument("--json", action="store_true", help="as JSON")
     listing.set_defaults(command=_list)
+
+    learn = commands.add_parser(
+        "learn", help="a chapter's page, and what its comparisons gave elsewhere and in your newest run"
+    )
+    learn.add_argument("chapter", metavar="CHAPTER", help="such as ch12")
+    learn.add_argument("--json", action="store_true", help="the page and the ranges as JSON")
+    learn.set_defaults(command=_learn)
 
     show = commands.add_parser("show", help="a run's table again; exit 3 when a record contradicts itself")
     show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
@@ -147,6 +155,20 @@ def _list(parsed: argparse.Namespace) -> int:
         for path, wrong in chosen.unreadable.items():
             sys.stderr.write(f"aisp: error: {path}: {wrong}\n")
     return 2 if chosen.unreadable else 0
+
+
+def _learn(parsed: argparse.Namespace) -> int:
+    from aisp_runner import learn
+
+    page, machines = learn.page(parsed.chapter), learn.expected(parsed.chapter)
+    rows = learn.comparisons(machines, learn.newest_of(parsed.chapter))
+    if parsed.json:
+        _write_json(
+            {"page": page, "expected": machines, "comparisons": [{**vars(row), "surprise": row.surprise()} for row in rows]}
+        )
+        return 0
+    learn.show(page, rows, machines)
+    return 0
 
 
 def _show(parsed: argparse.Namespace) -> int:

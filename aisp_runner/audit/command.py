@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from aisp_runner.audit import wrong
 from aisp_runner.audit.attack import Attack, attacks
 from aisp_runner.audit.line import LENGTHS, judge_attack, missed, trial
 from aisp_runner.audit.table import by_protection, holds, line, markdown, mutation_markdown, unmissed
@@ -31,7 +32,11 @@ Row = dict[str, Any]
 
 
 def run(given: argparse.Namespace) -> int:
-    """0 when all attacks hold (no honest kernel was refused; every protection is missed), 3 otherwise. Raises ConfigError."""
+    """0 when all attacks hold (no honest kernel was refused; every protection is missed; every wrong variant refused), 3
+    otherwise. Raises ConfigError.
+    """
+    if given.wrong:
+        return _wrong(given)
     console, rows = Console(width=220), list[Row]()
     chosen = _chosen(given)
     plain = not given.json and not given.markdown
@@ -57,6 +62,24 @@ def run(given: argparse.Namespace) -> int:
                 console.write(f"skipped: {why}")
         console.write(_summary(given, rows, len(bad)))
     return 3 if (unmissed(rows) if given.mutate else bad) else 0
+
+
+def _wrong(given: argparse.Namespace) -> int:
+    console, rows = Console(width=220), list[Row]()
+    with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, Pool() as pool:
+        for row in wrong.rows(wrong.chosen(given.wrong), given.device, Path(folder), pool):
+            rows.append(row)
+            if not given.json:
+                console.write(wrong.line(row))
+            if given.out:
+                given.out.write_text(json.dumps(rows, indent=1) + "\n")
+    made, bad = [row for row in rows if "why_not" not in row], [row for row in rows if not wrong.holds(row)]
+    if given.json:
+        console.write(json.dumps(rows, indent=1))
+    else:
+        told = len({row["workload"] for row in made})
+        console.write(f"{len(made) - len(bad)} of {len(made)} wrong variants of {told} workloads refused")
+    return 3 if bad else 0
 
 
 def _summary(given: argparse.Namespace, rows: Sequence[Row], bad: int) -> str:

@@ -1,4 +1,4 @@
-"""One table of a machine's kept records: a line a workload, its best variant beside the library, and how near the ceiling it comes.
+"""One table of a machine's kept records: a line a workload, its best variant beside the library, and its share of the ceiling.
 
 python -m aisp_runner.dev.summary [docs/results/h200]      writes summary.md there
 """
@@ -23,6 +23,10 @@ LIBRARY = "library"
 """Name of the variant that calls what a user would otherwise call."""
 
 HEADINGS = ("workload", "case", "baseline us", "best variant", "speed-up", "outcome", "library", "of the ceiling")
+
+HEAD = """Made by `python -m aisp_runner.dev.summary`. The largest declared size of each workload; of the ceiling: the declared bytes or
+operations of the best variant a second over the highest rate measured on an {machine} (peak.json), whichever is nearer.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,7 @@ def text(folder: Path) -> str:
     """The table as Markdown, from chNN.jsonl and peak.json of this folder."""
     records = [r for path in sorted(folder.glob("ch??.jsonl")) for r in record.read(path)]
     peak = store.from_json(json.loads((folder / "peak.json").read_text("utf-8")))
-    head = "Made by `python -m aisp_runner.dev.summary`. The largest declared size of each workload; of the ceiling: the best variant's declared"
-    head += (
-        f"\nbytes or operations a second over the highest rate measured on an {peak.name} (peak.json), whichever is nearer.\n"
-    )
+    head = HEAD.format(machine=peak.name)
     lines = [head, "| " + " | ".join(HEADINGS) + " |", "|---|---|---:|---|---:|---|---:|---:|"]
     lines += ["| " + " | ".join(cell.replace("_", "\\_") for cell in cells(row, peak)) + " |" for row in rows(records)]
     return "\n".join(lines) + "\n"

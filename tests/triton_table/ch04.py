@@ -5,6 +5,16 @@ from __future__ import annotations
 from triton_table import kernel
 
 KERNELS = {
+    "gradient_flatten.py:pack_kernel": [
+        kernel(
+            "ch04_gradient_flatten",
+            "triton_pack",
+            {"d": 29},
+            "gq_ptr:*fp32 gb_ptr:*fp32 gu_ptr:*fp32 gs_ptr:*fp32 flat_ptr:*fp32 "
+            "first:i32 second:i32 third:i32 n:i32 scale:fp32",
+            {"BLOCK": 1024},
+        )
+    ],
     "shard_sum.py:shard_kernel": [
         kernel(
             "ch04_shard_sum",

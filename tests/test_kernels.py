@@ -1,8 +1,10 @@
 """Every workload's kernels against their reference, on the CPU: content, tolerances, parameters, and each Triton kernel.
 
 Run as a program it is its own child: `interpret` runs the Triton kernels in the interpreter (which must be chosen before
-triton is imported), `compile` builds them for two GPU architectures. Each prints one JSON object, by kernel, of "" or what
-went wrong.
+triton is imported), `compile` builds them for two GPU architectures, and `rank:R:FILE` is rank R of a group of two that runs
+the variants of workloads with `ranks: 2`. Each prints one JSON object, by kernel or variant, of "" or what went wrong.
+
+The tensors of a workload with ranks are kept here as one, with the ranks as a first axis.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from omegaconf import OmegaConf
 from triton_child import children
 from triton_table import TritonKernel, collected
@@ -68,6 +71,17 @@ def small_axes(name: str) -> dict[str, int]:
     return {axis: min(512, values[0]) for axis, values in axes["cuda"].items()}
 
 
+def ranks(name: str) -> int:
+    """Processes of a variant."""
+    return int(declared(name).get("ranks", 1))
+
+
+def of_all_ranks(name: str, kind: str) -> list[dict[str, Any]]:
+    """Inputs or outputs as declared, with an axis for the ranks where there are several."""
+    ahead = [ranks(name)] if ranks(name) > 1 else []
+    return [tensor | {"shape": [*ahead, *tensor["shape"]]} for tensor in declared(name)[kind].values()]
+
+
 def extents(tensor: dict[str, Any], axes: dict[str, int]) -> list[int]:
     """A declared shape with the axes' values put in."""
     return [int(evaluate(extent, axes, "shape")) for extent in tensor["shape"]]
@@ -90,13 +104,13 @@ def drawn(tensor: dict[str, Any], axes: dict[str, int], generator: torch.Generat
 def content(name: str, axes: dict[str, int], seed: int) -> list[torch.Tensor]:
     """Fresh inputs of a workload."""
     generator = torch.Generator().manual_seed(seed)
-    return [drawn(tensor, axes, generator) for tensor in declared(name)["inputs"].values()]
+    return [drawn(tensor, axes, generator) for tensor in of_all_ranks(name, "inputs")]
 
 
 def poisoned(name: str, axes: dict[str, int]) -> list[torch.Tensor]:
     """Outputs as the runner hands them over: nothing in them is an answer."""
     made = []
-    for tensor in declared(name)["outputs"].values():
+    for tensor in of_all_ranks(name, "outputs"):
         dtype = getattr(torch, tensor["dtype"])
         poison = math.nan if dtype.is_floating_point else torch.iinfo(dtype).max
         made.append(torch.full(extents(tensor, axes), poison, dtype=dtype))
@@ -106,8 +120,12 @@ def poisoned(name: str, axes: dict[str, int]) -> list[torch.Tensor]:
 def expected(name: str, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
     """The reference's answer, from inputs in float64."""
     wide = [x.double() if x.is_floating_point() else x.clone() for x in inputs]
-    answer = module(declared(name)["source"]).reference(*wide)
-    return list(answer) if isinstance(answer, tuple) else [answer]
+    reference = module(declared(name)["source"]).reference
+    if ranks(name) == 1:
+        answer = reference(*wide)
+        return list(answer) if isinstance(answer, tuple) else [answer]
+    answer = reference(*(list(x.unbind()) for x in wide))
+    return [torch.stack(each) for each in (answer if isinstance(answer, tuple) else (answer,))]
 
 
 def is_right(actual: torch.Tensor, answer: torch.Tensor, tensor: dict[str, Any]) -> bool:
@@ -142,12 +160,26 @@ RUNNABLE = [
     for variant in variants(name)
     if "cpu" in declared(name)["axes"] and variant["device"] != "cuda"
 ]
+ALONE = [each for each in RUNNABLE if ranks(each[0]) == 1]
+TOGETHER = [each for each in RUNNABLE if ranks(each[0]) == 2]
 
 
-@pytest.mark.parametrize(("name", "variant", "returns"), RUNNABLE, ids=[f"{n}-{v}" for n, v, _ in RUNNABLE])
+@pytest.mark.parametrize(("name", "variant", "returns"), ALONE, ids=[f"{n}-{v}" for n, v, _ in ALONE])
 def test_variant_gives_the_references_answer(name: str, variant: str, returns: bool) -> None:
     call = getattr(module(declared(name)["source"]), variant)
     assert complaint(name, small_axes(name), call, returns) == ""
+
+
+@pytest.fixture(scope="module")
+def told_by_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """By workload and variant: what is wrong with the ranks' answers together, or ""."""
+    meeting = tmp_path_factory.mktemp("ranks") / "meeting"
+    return children(__file__, [f"rank:{r}:{meeting}" for r in range(2)])[f"rank:0:{meeting}"]
+
+
+@pytest.mark.parametrize(("name", "variant"), [each[:2] for each in TOGETHER], ids=[f"{n}-{v}" for n, v, _ in TOGETHER])
+def test_variant_of_two_ranks_gives_the_references_answer(name: str, variant: str, told_by_ranks: dict[str, str]) -> None:
+    assert told_by_ranks[f"{name}:{variant}"] == ""
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -244,8 +276,36 @@ def test_triton_kernel_compiles_for_hopper_and_blackwell(key: str, told: dict[st
     assert told["compile"][key] == ""
 
 
+def in_the_group(call: Callable[..., None], inputs: int) -> Callable[..., None]:
+    """`call` on this rank's part of tensors that hold all ranks', with the other ranks' outputs fetched."""
+
+    def together(*tensors: torch.Tensor) -> None:
+        rank = dist.get_rank()
+        call(*(tensor[rank] for tensor in tensors))
+        for output in tensors[inputs:]:
+            dist.all_gather(list(output.unbind()), output[rank].clone())
+
+    return together
+
+
+def of_rank(rank: int, meeting: str) -> dict[str, str]:
+    """What is wrong with each variant, as this rank sees all ranks' answers."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    found = {}
+    for name, variant, _ in TOGETHER:
+        call = in_the_group(getattr(module(declared(name)["source"]), variant), len(declared(name)["inputs"]))
+        found[f"{name}:{variant}"] = complaint(name, small_axes(name), call)
+    dist.destroy_process_group()
+    return found
+
+
 def main(task: str) -> None:
     answers = {}
+    if task.startswith("rank:"):
+        _, rank, meeting = task.split(":", 2)
+        sys.stdout.write(json.dumps(of_rank(int(rank), meeting)) + "\n")
+        return
     for key, kernels in TRITON.items():
         try:
             found = [interpret(kernel) if task == "interpret" else compiled(key, kernel) for kernel in kernels]

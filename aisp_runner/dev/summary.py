@@ -24,8 +24,10 @@ LIBRARY = "library"
 
 HEADINGS = ("workload", "case", "baseline us", "best variant", "speed-up", "outcome", "library", "of the ceiling")
 
-HEAD = """Made by `python -m aisp_runner.dev.summary`. The largest declared size of each workload. Of the ceiling: the best variant's
-declared bytes or operations a second over the highest rate measured on an {machine} (peak.json), whichever is nearer.
+HEAD = """Made by `python -m aisp_runner.dev.summary`. The largest declared size of each workload.
+
+Of the ceiling: the best variant's declared bytes or operations a second over the highest rate measured on an {machine}
+(peak.json), whichever is nearer.
 """
 
 

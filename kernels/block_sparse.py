@@ -65,7 +65,7 @@ def triton_blocks(q: Tensor, k: Tensor, v: Tensor, draw: Tensor, o: Tensor) -> N
     """A program walks through its own list of blocks; nothing is gathered and nobody waits. d is a power of two. CUDA only."""
     heads, tokens, d = q.shape
     count, seen = _lists(draw)
-    blocks_kernel[(tokens // BLOCK, heads)](q, k, v, count, seen, o, tokens, d**-0.5, D=d, BLOCK=BLOCK, num_warps=8)
+    blocks_kernel[(tokens // BLOCK, heads)](q, k, v, count, seen, o, tokens, d**-0.5, D=d, BLOCK=BLOCK, KEYS=32, num_warps=8)
 
 
 def library(q: Tensor, k: Tensor, v: Tensor, draw: Tensor, o: Tensor) -> None:
@@ -100,13 +100,15 @@ def _lists(draw: Tensor) -> tuple[Tensor, Tensor]:
 if triton is not None:
 
     @triton.jit
-    def blocks_kernel(q_ptr, k_ptr, v_ptr, count_ptr, seen_ptr, o_ptr, tokens, scale, D: tl.constexpr, BLOCK: tl.constexpr):
-        """A block of queries of a head against the blocks in its row of the lists; program (block, head)."""
+    def blocks_kernel(
+        q_ptr, k_ptr, v_ptr, count_ptr, seen_ptr, o_ptr, tokens, scale, D: tl.constexpr, BLOCK: tl.constexpr, KEYS: tl.constexpr
+    ):
+        """A block of queries of a head against the blocks in its list, KEYS keys at a time; program (block, head)."""
         block = tl.program_id(0)
         blocks = tl.num_programs(0)
-        lane = tl.arange(0, BLOCK)
         d = tl.arange(0, D)
-        tile = lane[:, None] * D + d[None, :]
+        tile = tl.arange(0, BLOCK)[:, None] * D + d[None, :]
+        part = tl.arange(0, KEYS)[:, None] * D + d[None, :]
         head = tl.program_id(1).to(tl.int64) * tokens * D
         q = tl.load(q_ptr + head + block * BLOCK * D + tile) * scale
         high = tl.full((BLOCK,), -1.0e30, tl.float32)
@@ -114,11 +116,13 @@ if triton is not None:
         mixed = tl.zeros((BLOCK, D), tl.float32)
         for i in range(tl.load(count_ptr + block).to(tl.int32)):
             near = head + tl.load(seen_ptr + block * blocks + i) * BLOCK * D
-            score = tl.dot(q, tl.trans(tl.load(k_ptr + near + tile)), input_precision="ieee")
-            peak = tl.maximum(high, tl.max(score, axis=1))
-            p = tl.exp(score - peak[:, None])
-            mixed *= tl.exp(high - peak)[:, None]
-            weight = weight * tl.exp(high - peak) + tl.sum(p, axis=1)
-            mixed = tl.dot(p, tl.load(v_ptr + near + tile), mixed, input_precision="ieee")
-            high = peak
+            for start in range(0, BLOCK, KEYS):
+                at = near + start * D + part
+                score = tl.dot(q, tl.trans(tl.load(k_ptr + at)), input_precision="ieee")
+                peak = tl.maximum(high, tl.max(score, axis=1))
+                p = tl.exp(score - peak[:, None])
+                mixed *= tl.exp(high - peak)[:, None]
+                weight = weight * tl.exp(high - peak) + tl.sum(p, axis=1)
+                mixed = tl.dot(p, tl.load(v_ptr + at), mixed, input_precision="ieee")
+                high = peak
         tl.store(o_ptr + head + block * BLOCK * D + tile, mixed / weight[:, None])

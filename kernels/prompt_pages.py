@@ -62,7 +62,7 @@ def triton_pages(q: Tensor, key_pages: Tensor, value_pages: Tensor, table: Tenso
     """Table and position are read in the kernel: no gather, no scores in memory, no empty pages. d: a power of two. CUDA."""
     chunk, heads, d = q.shape
     prompt_kernel[(triton.cdiv(chunk, 64), heads)](
-        q, key_pages, value_pages, table, position, o, chunk, heads, d**-0.5, D=d, ROWS=64, KEYS=32, PAGE=PAGE, num_warps=8
+        q, key_pages, value_pages, table, position, o, chunk, heads, d**-0.5, D=d, ROWS=64, KEYS=16, PAGE=PAGE, num_warps=8
     )
 
 

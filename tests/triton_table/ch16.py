@@ -12,7 +12,7 @@ KERNELS = {
             {"chunk": 75, "heads": 2, "d": 16, "pages": 300, "columns": 264},
             "q_ptr:*fp32 key_ptr:*fp32 value_ptr:*fp32 table_ptr:*i32 position_ptr:*i32 o_ptr:*fp32 "
             "chunk:i32 heads:i32 scale:fp32",
-            {"D": 128, "ROWS": 64, "KEYS": 32, "PAGE": 16},
+            {"D": 128, "ROWS": 64, "KEYS": 16, "PAGE": 16},
         )
     ],
     "block_sparse.py:blocks_kernel": [
@@ -21,7 +21,7 @@ KERNELS = {
             "triton_blocks",
             {"heads": 2, "blocks": 5, "d": 16},
             "q_ptr:*fp32 k_ptr:*fp32 v_ptr:*fp32 count_ptr:*i64 seen_ptr:*i64 o_ptr:*fp32 tokens:i32 scale:fp32",
-            {"D": 128, "BLOCK": 64},
+            {"D": 128, "BLOCK": 64, "KEYS": 32},
         )
     ],
 }

@@ -1,6 +1,7 @@
 """The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
 
 aisp list        what there is to run, and what of it runs here
+aisp lint        what is wrong or questionable in config files, with file and line
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
 aisp show        a run's table again
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
@@ -23,7 +24,7 @@ from typing import Any, NoReturn
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 
-COMMANDS = ("list", "learn", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = ("list", "learn", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,6 +81,7 @@ def _parser() -> Parser:
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
+    _lint_parser(commands)
 
     explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")
     explain.add_argument("run", nargs="?", type=Path, metavar="RUN", help="its folder or records.jsonl; default: the newest")
@@ -130,6 +132,22 @@ def _parser() -> Parser:
     return parser
 
 
+def _lint_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    lint = commands.add_parser("lint", help="what is wrong or questionable in config files; exit 2 when there are errors")
+    lint.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help="files and folders; default: all that aisp-run sees here"
+    )
+    lint.add_argument("--fix", action="store_true", help="write what is safe to change")
+    lint.add_argument("--strict", action="store_true", help="exit 2 for warnings too")
+    lint.add_argument(
+        "--gpu-gib", type=float, default=80.0, metavar="GIB", help="memory that sizes for a GPU have to fit; default: 80"
+    )
+    form = lint.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--github", action="store_true", help="as annotations of a GitHub workflow")
+    lint.set_defaults(command=_lint)
+
+
 def _verify_record_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     verify = commands.add_parser("verify-record", help="whether records bear themselves out; exit 3 when something contradicts")
     verify.add_argument("path", type=Path, metavar="FILE|RUN_DIR", help="records, or the folder of the run that wrote them")
@@ -157,6 +175,12 @@ def _list(parsed: argparse.Namespace) -> int:
         for path, wrong in chosen.unreadable.items():
             sys.stderr.write(f"aisp: error: {path}: {wrong}\n")
     return 2 if chosen.unreadable else 0
+
+
+def _lint(parsed: argparse.Namespace) -> int:
+    from aisp_runner.lint import command
+
+    return command.run(parsed)
 
 
 def _learn(parsed: argparse.Namespace) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aisp_runner import schema
+from aisp_runner import schema, yaml_bounds
 from aisp_runner.content import content_root, shown
 from aisp_runner.errors import ConfigError, did_you_mean
 
@@ -42,6 +42,7 @@ class Request:
 @functools.lru_cache(maxsize=1024)
 def _loaded(path: Path, stamp: int) -> dict[str, Any]:
     try:
+        yaml_bounds.nodes(path.read_text("utf-8"), str(path))
         config = OmegaConf.load(path)
         value: Any = OmegaConf.to_container(config, resolve=False)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:

@@ -69,11 +69,17 @@ def dotted(node: ast.AST) -> str:
     return ""
 
 
-YAML_READERS = ("aisp_runner/quarantine.py", "aisp_runner/listing.py", "aisp_runner/learn.py")
+YAML_READERS = (
+    "aisp_runner/quarantine.py",
+    "aisp_runner/listing.py",
+    "aisp_runner/learn.py",
+    "aisp_runner/lint/places.py",
+    "aisp_runner/yaml_bounds.py",
+)
 
 
 def config_language(path: str, tree: ast.Module) -> Iterator[str]:
-    """Hydra and OmegaConf stay at the door; quarantine, list and learn read YAML by themselves, inside a function."""
+    """Hydra and OmegaConf stay at the door; quarantine, list, learn and lint read YAML by themselves, inside a function."""
     deferred = lazy(tree)
     for node, name in imports(tree):
         if top(name) in ("hydra", "omegaconf", "antlr4") and path not in {f"aisp_runner/{m}" for m in CONFIG_MODULES}:

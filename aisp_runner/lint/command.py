@@ -1,0 +1,47 @@
+"""`aisp lint`: checks config files and says file:line for each remark."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from aisp_runner.lint import files
+from aisp_runner.lint.files import Remark
+from aisp_runner.lint.rules import ERROR
+from aisp_runner.report import clean
+
+GITHUB = {"%": "%25", "\r": "%0D", "\n": "%0A"}
+"""How a workflow command writes these."""
+
+
+def run(given: argparse.Namespace) -> int:
+    """0 without errors (with --strict: without remarks), 2 otherwise. Raises ConfigError for a path that is not there."""
+    found = files.collect(given.paths or files.default_paths())
+    remarks = [remark for path in found for remark in files.lint(path, given.gpu_gib)]
+    if given.fix and files.fix(remarks):
+        remarks = [remark for path in found for remark in files.lint(path, given.gpu_gib)]
+    errors = sum(remark.severity == ERROR for remark in remarks)
+    if given.json:
+        sys.stdout.write(files.as_json(remarks) + "\n")
+    elif given.github:
+        sys.stdout.write("".join(annotation(remark) + "\n" for remark in remarks))
+    else:
+        sys.stdout.write("".join(clean(remark.text()) + "\n" for remark in remarks))
+        sys.stdout.write(_summary(len(found), remarks, errors))
+    return 2 if errors or (given.strict and remarks) else 0
+
+
+def annotation(remark: Remark) -> str:
+    """A GitHub workflow command, which shows the remark beside the line."""
+    text = remark.message
+    for character, written in GITHUB.items():
+        text = text.replace(character, written)
+    where = f"file={files.shown(remark.file)},line={remark.place.line},col={remark.place.column}"
+    return f"::{remark.severity} {where},title={remark.rule}::{text}"
+
+
+def _summary(count: int, remarks: Sequence[Remark], errors: int) -> str:
+    fixable = sum(bool(remark.right) for remark in remarks)
+    told = f"{count} files: {errors} errors, {len(remarks) - errors} warnings"
+    return f"{told}{f'; {fixable} can be fixed with --fix' if fixable else ''}\n"

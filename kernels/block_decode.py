@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import captured_calls
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, rms_norm, scaled_dot_product_attention
@@ -18,7 +19,6 @@ PAGE = 16
 """Tokens of a page."""
 
 _rooms: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -95,18 +95,7 @@ def library(x: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tenso
 
 def graph(x: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, y: Tensor) -> None:
     """All steps of preallocated captured once for each set of addresses and replayed: isolates dispatch. CUDA only."""
-    tensors = (x, k, v, qkv, out, up, down, y)
-    key = (x.shape, k.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        preallocated(*tensors)  # makes the room and loads the kernels before the capture
-        torch.cuda.synchronize()
-        _graphs[key] = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(torch.cuda.Stream()):
-            _graphs[key].capture_begin(capture_error_mode="thread_local")
-            preallocated(*tensors)
-            _graphs[key].capture_end()
-        torch.cuda.synchronize()
-    _graphs[key].replay()
+    captured_calls.replay(preallocated, x, k, v, qkv, out, up, down, y)
 
 
 def _decode(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import captured_calls
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm
@@ -19,7 +20,6 @@ LR, BETAS, TINY, SHRINK, NUMBER = 1e-3, (0.9, 0.999), 1e-8, 0.01, 10
 FIRST, SECOND = (1 - beta**NUMBER for beta in BETAS)
 
 _numbers: dict[tuple[object, ...], list[Tensor]] = {}
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, t: Tensor, w: Tensor, m: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,20 +87,7 @@ def library(x: Tensor, t: Tensor, w: Tensor, m: Tensor, v: Tensor, w1: Tensor, m
 
 def graph(x: Tensor, t: Tensor, w: Tensor, m: Tensor, v: Tensor, w1: Tensor, m1: Tensor, v1: Tensor) -> None:
     """The first version, engine and all, captured once for each set of addresses and replayed: isolates dispatch. CUDA only."""
-    tensors = (x, t, w, m, v, w1, m1, v1)
-    key = (x.shape, w.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        made, side = torch.cuda.CUDAGraph(), torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            loop(*tensors)  # loads the kernels and starts the engine on the capturing stream
-            torch.cuda.synchronize()
-            made.capture_begin(capture_error_mode="thread_local")
-            loop(*tensors)
-            made.capture_end()
-        torch.cuda.synchronize()
-        _graphs[key] = made
-    _graphs[key].replay()
+    captured_calls.replay(loop, x, t, w, m, v, w1, m1, v1)
 
 
 def compiled(x: Tensor, t: Tensor, w: Tensor, m: Tensor, v: Tensor, w1: Tensor, m1: Tensor, v1: Tensor) -> None:

@@ -29,8 +29,9 @@ _rooms: dict[tuple[object, ...], list[Tensor]] = {}
 
 
 def reference(p: Tensor, g: Tensor, m: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The step in float64; in float32 7/8 m + 1/8 g is exact as well, unless g is a millionth of m."""
+    """The step in float64. Momentum is a float32 number: both its terms are exact in float32, so it is rounded once, or not."""
     momentum = 0.875 * m.view(-1, BLOCK) * _number(s).double().unsqueeze(1) + 0.125 * g.double().view(-1, BLOCK)
+    momentum = momentum.float().double()
     scale = torch.frexp(momentum.abs().amax(1)).exponent - 7
     codes = (momentum * _number(-scale).double().unsqueeze(1)).round().clamp(max=127)
     return p - RATE * momentum.flatten(), codes.flatten().to(torch.int8), scale.to(torch.int8)

@@ -12,13 +12,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
+import captured_calls
 import torch
 from torch import Tensor
 from torch.nn.functional import rms_norm, scaled_dot_product_attention, silu
 
 HEAD = 64
-
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, qkv: Tensor, out: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -51,18 +50,7 @@ def attention(x: Tensor, qkv: Tensor, out: Tensor, gate_up: Tensor, down: Tensor
 
 def graph(x: Tensor, qkv: Tensor, out: Tensor, gate_up: Tensor, down: Tensor, y: Tensor) -> None:
     """Rung 3: rung 2 captured once for each set of addresses and replayed. CUDA only."""
-    tensors = (x, qkv, out, gate_up, down, y)
-    key = (x.shape, gate_up.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        attention(*tensors)  # loads the kernels before the capture
-        torch.cuda.synchronize()
-        _graphs[key] = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(torch.cuda.Stream()):
-            _graphs[key].capture_begin(capture_error_mode="thread_local")
-            attention(*tensors)
-            _graphs[key].capture_end()
-        torch.cuda.synchronize()
-    _graphs[key].replay()
+    captured_calls.replay(attention, x, qkv, out, gate_up, down, y)
 
 
 def library(x: Tensor, qkv: Tensor, out: Tensor, gate_up: Tensor, down: Tensor, y: Tensor) -> None:

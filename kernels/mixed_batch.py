@@ -41,7 +41,9 @@ def two_streams(
     x: Tensor, z: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, yx: Tensor, yz: Tensor
 ) -> None:
     """The two steps at the same time, on a stream each: reading the caches next to the prompt's operations. CUDA only."""
-    side = _streams.setdefault(x.device, torch.cuda.Stream(x.device))
+    if x.device not in _streams:
+        _streams[x.device] = torch.cuda.Stream(x.device)
+    side = _streams[x.device]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         yz.copy_(_after(z, _latest(_project(z, qkv), k, v), out, up, down))

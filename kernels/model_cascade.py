@@ -8,12 +8,11 @@ requests hard that is n * d * (1.5 * d + layers * h) operations.
 
 from __future__ import annotations
 
+import captured_calls
 import torch
 from torch import Tensor
 
 HARD = 0.75
-
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, score: Tensor, small: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -65,18 +64,7 @@ def small_for_all(x: Tensor, score: Tensor, small: Tensor, up: Tensor, down: Ten
 
 def graph(x: Tensor, score: Tensor, small: Tensor, up: Tensor, down: Tensor, y: Tensor) -> None:
     """both_models captured once for each set of addresses and replayed: its shapes do not depend on the data. CUDA only."""
-    tensors = (x, score, small, up, down, y)
-    key = (x.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        both_models(*tensors)  # loads the kernels before the capture
-        torch.cuda.synchronize()
-        _graphs[key] = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(torch.cuda.Stream()):
-            _graphs[key].capture_begin(capture_error_mode="thread_local")
-            both_models(*tensors)
-            _graphs[key].capture_end()
-        torch.cuda.synchronize()
-    _graphs[key].replay()
+    captured_calls.replay(both_models, x, score, small, up, down, y)
 
 
 def _small(x: Tensor, small: Tensor) -> Tensor:

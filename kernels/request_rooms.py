@@ -8,12 +8,12 @@ in question: 4 * tokens * h bytes for the longest request.
 
 from __future__ import annotations
 
+import captured_calls
 import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
 _rooms: dict[tuple[object, ...], tuple[Tensor, Tensor]] = {}
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, length: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -54,18 +54,7 @@ def padded(x: Tensor, length: Tensor, up: Tensor, down: Tensor, y: Tensor) -> No
 
 def graph(x: Tensor, length: Tensor, up: Tensor, down: Tensor, y: Tensor) -> None:
     """padded, captured once for each set of addresses; a kept room has an address that a graph can hold. CUDA only."""
-    tensors = (x, length, up, down, y)
-    key = (x.shape, up.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        _graphs[key] = torch.cuda.CUDAGraph()
-        padded(*tensors)  # makes the room and loads the kernels before the capture
-        torch.cuda.synchronize()
-        with torch.cuda.stream(torch.cuda.Stream()):
-            _graphs[key].capture_begin(capture_error_mode="thread_local")
-            padded(*tensors)
-            _graphs[key].capture_end()
-        torch.cuda.synchronize()
-    _graphs[key].replay()
+    captured_calls.replay(padded, x, length, up, down, y)
 
 
 def _inside(x: Tensor, length: Tensor) -> Tensor:

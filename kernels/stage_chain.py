@@ -8,6 +8,7 @@ write best, for 2 * n * h * (pixels + classes) operations. Prepared, a picture i
 
 from __future__ import annotations
 
+import captured_calls
 import torch
 from torch import Tensor
 
@@ -16,7 +17,6 @@ ROWS = 32
 """Pictures of a micro-batch."""
 
 _rooms: dict[tuple[object, ...], tuple[Tensor, ...]] = {}
-_graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph] = {}
 
 
 def reference(x: Tensor, mean: Tensor, deviation: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -63,18 +63,7 @@ def folded(x: Tensor, mean: Tensor, deviation: Tensor, up: Tensor, down: Tensor,
 
 def graph(x: Tensor, mean: Tensor, deviation: Tensor, up: Tensor, down: Tensor, best: Tensor) -> None:
     """resident, captured once for each set of addresses and replayed: isolates dispatch. CUDA only."""
-    tensors = (x, mean, deviation, up, down, best)
-    key = (x.shape, up.shape, *(tensor.data_ptr() for tensor in tensors))
-    if key not in _graphs:
-        resident(*tensors)  # loads the kernels before the capture
-        torch.cuda.synchronize()
-        _graphs[key] = torch.cuda.CUDAGraph()
-        with torch.cuda.stream(torch.cuda.Stream()):
-            _graphs[key].capture_begin(capture_error_mode="thread_local")
-            resident(*tensors)
-            _graphs[key].capture_end()
-        torch.cuda.synchronize()
-    _graphs[key].replay()
+    captured_calls.replay(resident, x, mean, deviation, up, down, best)
 
 
 def _prepare(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """A decoding step over an int8 key-value cache with a scale a token: where are scales put in, is the cache ever float32?
 
-q, key, value [b, heads, e] float32: a new token. k, v [b, heads, t, e] int8 and k_scale, v_scale [b, heads, t] int8: the cache,
-whose number is code * 2**scale. Out come o [b, heads, e] float32 and what is to be appended, kn, vn [b, heads, e + 1] int8: the
-token's codes, and behind them its scale, the smallest power of two for which codes are within +-128, then rounded, and 128 made
-127. The token attends to the cache and to itself, quantised as the next step will read it. One call must read the cache,
-2 * b * heads * t * (e + 1) bytes, a quarter of float32's; made into float32 first, it is written and read again at four bytes a
-number. e must be a power of two.
+q, new_k, new_v [b, heads, e] float32: a new token. k, v [b, heads, t, e] int8 and k_scale, v_scale [b, heads, t] int8: the
+cache, whose number is code * 2**scale. Out come o [b, heads, e] float32 and what is to be appended, kn, vn [b, heads, e + 1]
+int8: the token's codes, and behind them its scale, the smallest power of two for which codes are within +-128, rounded, and
+128 made 127. The token attends to the cache and to itself, quantised as the next step will read it. One call must read the
+cache, 2 * b * heads * t * (e + 1) bytes, a quarter of float32's; made into float32 first, it is written and read again at four
+bytes a number. e must be a power of two.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ except ImportError:  # the Triton variant is for CUDA only
 
 
 def reference(
-    q: Tensor, key: Tensor, value: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor
+    q: Tensor, new_k: Tensor, new_v: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Attention over numbers in float64."""
-    kn, vn = _quantised(key), _quantised(value)
+    kn, vn = _quantised(new_k), _quantised(new_v)
     keys = torch.cat((k * _power(k_scale).double().unsqueeze(3), _number(kn).double().unsqueeze(2)), 2)
     values = torch.cat((v * _power(v_scale).double().unsqueeze(3), _number(vn).double().unsqueeze(2)), 2)
     share = torch.softmax((keys @ q.unsqueeze(3)) / q.shape[2] ** 0.5, 2)
@@ -33,46 +33,46 @@ def reference(
 
 
 def widened(
-    q: Tensor, key: Tensor, value: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+    q: Tensor, new_k: Tensor, new_v: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
     o: Tensor, kn: Tensor, vn: Tensor,
 ) -> None:  # fmt: skip
     """The cache as float32 numbers, then SDPA. Reasonable: any attention works on it, and only storage is narrow."""
-    kn.copy_(_quantised(key))
-    vn.copy_(_quantised(value))
+    kn.copy_(_quantised(new_k))
+    vn.copy_(_quantised(new_v))
     keys = torch.cat((k * _power(k_scale).unsqueeze(3), _number(kn).unsqueeze(2)), 2)
     values = torch.cat((v * _power(v_scale).unsqueeze(3), _number(vn).unsqueeze(2)), 2)
     o.copy_(scaled_dot_product_attention(q.unsqueeze(2), keys, values).squeeze(2))
 
 
 def scales_outside(
-    q: Tensor, key: Tensor, value: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+    q: Tensor, new_k: Tensor, new_v: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
     o: Tensor, kn: Tensor, vn: Tensor,
 ) -> None:  # fmt: skip
     """Codes as float32; a token's scale multiplies its score and its share, one number each, not its key and value."""
-    kn.copy_(_quantised(key))
-    vn.copy_(_quantised(value))
+    kn.copy_(_quantised(new_k))
+    vn.copy_(_quantised(new_v))
     _attend(q, k.float(), v.float(), k_scale, v_scale, kn, vn, o)
 
 
 def by_sequence(
-    q: Tensor, key: Tensor, value: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+    q: Tensor, new_k: Tensor, new_v: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
     o: Tensor, kn: Tensor, vn: Tensor,
 ) -> None:  # fmt: skip
     """As scales_outside, a sequence at a time, so that the float32 codes are still in a cache when they are used. CPU only."""
-    kn.copy_(_quantised(key))
-    vn.copy_(_quantised(value))
+    kn.copy_(_quantised(new_k))
+    vn.copy_(_quantised(new_v))
     for i in range(q.shape[0]):
         at = slice(i, i + 1)
         _attend(q[at], k[at].float(), v[at].float(), k_scale[at], v_scale[at], kn[at], vn[at], o[at])
 
 
 def triton_codes(
-    q: Tensor, key: Tensor, value: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
+    q: Tensor, new_k: Tensor, new_v: Tensor, k: Tensor, v: Tensor, k_scale: Tensor, v_scale: Tensor,
     o: Tensor, kn: Tensor, vn: Tensor,
 ) -> None:  # fmt: skip
     """Codes are widened in registers: the cache is read once, a byte a number. A program a sequence and head. CUDA only."""
-    kn.copy_(_quantised(key))
-    vn.copy_(_quantised(value))
+    kn.copy_(_quantised(new_k))
+    vn.copy_(_quantised(new_v))
     launch_codes(q, k, v, k_scale, v_scale, kn, vn, o)
 
 

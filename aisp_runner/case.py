@@ -168,6 +168,10 @@ class Case:
         axes = ",".join(f"{k}={v}" for k, v in self.axes.items())
         return " / ".join(p for p in (self.workload, self.optimized.name, axes, self.device) if p)
 
+    def sha256(self) -> str:
+        """Digest of the canonical JSON of everything in the case."""
+        return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Skip:

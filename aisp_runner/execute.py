@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, field
@@ -40,14 +41,31 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.plan_sha256 = self.plan.sha256()
+        self._cases = {id(case): case.sha256() for case in self.plan.cases}
+        self._right_bytes = ""
+        """Digest of the bytes of plan.json when it was last found to hold this plan."""
 
     def plan_changed(self) -> str:
-        """What is wrong with plan.json on the disk, or "" when it still is the plan that is run."""
+        """What is wrong with plan.json on the disk, or "" when it still is the plan that is run.
+
+        Read as a plan only where its bytes are others than those that were: a plan of a thousand cases takes seconds.
+        """
+        path = self.run_dir / "plan.json"
         try:
-            on_disk = load_plan(self.run_dir / "plan.json").sha256()
-        except (AispError, OSError) as odd:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            on_disk = self.plan_sha256 if digest == self._right_bytes else load_plan(path).sha256()
+        except OSError as odd:
+            return f"{path}: cannot be read: {odd.strerror}"
+        except AispError as odd:
             return str(odd)
-        return "" if on_disk == self.plan_sha256 else f"plan.json now is plan {on_disk[:12]}, not {self.plan_sha256[:12]}"
+        if on_disk != self.plan_sha256:
+            return f"plan.json now is plan {on_disk[:12]}, not {self.plan_sha256[:12]}"
+        self._right_bytes = digest
+        return ""
+
+    def case_changed(self, case: Case) -> bool:
+        """Whether a case in memory is another than the plan had when the run began."""
+        return self._cases.get(id(case)) != case.sha256()
 
 
 def run_plan(

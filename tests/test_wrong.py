@@ -30,8 +30,8 @@ def sums_into(x, y, s):
     torch.add(x, 1, out=y)
     torch.sum(x, 0, keepdim=True, out=s)
 
-def largest(x):
-    return x.argmax(1).to(torch.int32)
+def largest(key):
+    return key.argmax(1).to(torch.int32)
 
 def all_the_same(x):
     return x.sum().expand(x.shape[0]).contiguous()
@@ -61,7 +61,7 @@ reference: largest
 baseline: largest
 optimized: [other_largest]
 returns: true
-inputs: {x: {shape: [n, m], dtype: float32}}
+inputs: {key: {shape: [n, m], dtype: float32}}
 outputs: {i: {shape: [n], dtype: int32, rtol: 0.0, atol: 0.0, because: an index is never rounded}}
 axes: {cpu: {n: [512], m: [64]}}
 """

@@ -34,11 +34,11 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 
 CODE = '''"""Made by aisp audit --wrong: {baseline} of {module}.py, with a fault in each variant."""
 
-import torch
+import torch as _torch
 from {module} import {baseline} as _right
 
-SMALLER = {{torch.float64: torch.float16, torch.float32: torch.float16}}
-SMALLER |= {{torch.float16: torch.float8_e4m3fn, torch.bfloat16: torch.float8_e4m3fn}}
+_SMALLER = {{_torch.float64: _torch.float16, _torch.float32: _torch.float16}}
+_SMALLER |= {{_torch.float16: _torch.float8_e4m3fn, _torch.bfloat16: _torch.float8_e4m3fn}}
 
 _kept = {{}}
 
@@ -48,59 +48,59 @@ def _end(tensor):
     return flat[-max(2, flat.numel() // 64) :]
 
 
-def _tail({given}):
-    before = [_end(tensor).clone() for tensor in ({outputs})]
-    made = _made({given})
-    for tensor, old in zip(made, before or [torch.zeros_like(_end(t)) for t in made]):
+def _tail(given, outputs):
+    before = [_end(tensor).clone() for tensor in outputs]
+    made = _made(given, outputs)
+    for tensor, old in zip(made, before or [_torch.zeros_like(_end(t)) for t in made]):
         _end(tensor).copy_(old)
     return made
 
 
-def _tile({given}):
-    made = _made({given})
+def _tile(given, outputs):
+    made = _made(given, outputs)
     for tensor in made:
         _end(tensor).copy_(_end(tensor).roll(1))
     return made
 
 
-def _half({given}):
-    made = _made({given})
+def _half(given, outputs):
+    made = _made(given, outputs)
     for tensor in made:
-        if tensor.dtype in SMALLER:
-            tensor.copy_(tensor.to(SMALLER[tensor.dtype]))
+        if tensor.dtype in _SMALLER:
+            tensor.copy_(tensor.to(_SMALLER[tensor.dtype]))
     return made
 
 
-def _stale({given}):
-    key = ({first}).data_ptr()
-    if key not in _kept:
-        _kept[key] = [tensor.clone() for tensor in _made({given})]
-    for tensor, old in zip(({outputs}), _kept[key]):
+def _stale(given, outputs):
+    place = given[-1].data_ptr()
+    if place not in _kept:
+        _kept[place] = [tensor.clone() for tensor in _made(given, outputs)]
+    for tensor, old in zip(outputs, _kept[place]):
         tensor.copy_(old)
-    return [tensor.clone() for tensor in _kept[key]]
+    return [tensor.clone() for tensor in _kept[place]]
 '''
 
 WRITES = """
 
-def _made({given}):
-    _right({given})
-    return [{outputs}]
+def _made(given, outputs):
+    _right(*given)
+    return outputs
 
 
 def {kind}({given}):
-    _{kind}({given})
+    _{kind}(({given},), ({outputs}))
 """
 
 RETURNS = """
 
-def _made({given}):
-    made = _right({given})
+def _made(given, outputs):
+    made = _right(*given)
     return [t.contiguous() for t in (made if isinstance(made, (tuple, list)) else [made])]
 
 
 def {kind}({given}):
-    made = _{kind}({given})
-    return made[0] if len(made) == 1 else tuple(made)
+    _outputs = _{kind}(({given},), ())
+    return _outputs[0] if len(_outputs) == 1 else tuple(_outputs)
 """
 
 Row = dict[str, Any]
@@ -190,7 +190,7 @@ def _written(spec: WorkloadSpec, home: Path) -> Path:
     given = ", ".join(inputs if returns else inputs + outputs)
     told = "" if returns else ", ".join(outputs) + ","
     names = {"module": spec.source.stem, "baseline": spec.baseline.name, "given": given, "outputs": told}
-    text = CODE.format(**names, first=inputs[0] if returns else outputs[0])
+    text = CODE.format(**names)
     text += "".join((RETURNS if returns else WRITES).format(**names, kind=kind) for kind in KINDS)
     path = home / f"{spec.source.stem}_wrong.py"
     path.write_text(text, "utf-8")

@@ -19,7 +19,7 @@ pytest_plugins = ("shared_server",)
 @pytest.mark.parametrize("stage", ["preflight", "seal"])
 @pytest.mark.parametrize(("odd", "status"), [("", "pass"), ("plan.json now is plan 12, not 34", "fail")])
 def test_a_plan_that_changed_is_refused_at_either_end(stage: str, odd: str, status: str) -> None:
-    bench: Any = SimpleNamespace(plan_changed=lambda: odd, plan=SimpleNamespace(sha256=lambda: "12"), plan_sha256="12")
+    bench: Any = SimpleNamespace(plan_changed=lambda: odd, case_changed=lambda case: False)
     found = getattr(FrozenPlan(), f"judge_{stage}")(bench, None)
     assert (found.stage, found.status) == (stage, status)
     assert found.observed == (odd or "plan.json is the plan that is run")
@@ -39,5 +39,5 @@ def test_a_limit_that_changes_in_memory_is_refused_though_the_file_is_whole(
     finally:
         object.__setattr__(given.limits, field, before)
     assert bench.plan_changed() == "" and found.status == "fail"
-    assert found.observed == "the plan in memory is not the one that was written down"
+    assert found.observed == "the case in memory is not the one that was written down"
     assert FrozenPlan().judge_seal(bench, given).status == "pass"

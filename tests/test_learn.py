@@ -89,9 +89,11 @@ def test_the_newest_run_of_the_chapter_counts(tmp_path: Path, monkeypatch: pytes
     assert learn.newest_of("ch97") == []
 
 
-def test_a_chapter_without_a_page_is_named_with_the_nearest() -> None:
+def test_a_chapter_without_a_page_is_named_with_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "chapters" / "ch06").mkdir(parents=True)
+    (tmp_path / "chapters" / "ch06" / "README.md").write_text("# Chapter 6\n")
     with pytest.raises(ConfigError, match=r"'ch66' is no chapter with a page\. Did you mean 'ch06'"):
-        learn.page("ch66")
+        learn.page("ch66", tmp_path)
 
 
 def test_a_file_that_does_not_follow_the_schema_is_refused(tmp_path: Path) -> None:

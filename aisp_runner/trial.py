@@ -29,7 +29,7 @@ class Trial:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self.shields = registry.Shields(case.protections)
+        self.shields = registry.Shields(case.protections, device=case.device)
         self.started, self.start_ns = datetime.datetime.now(datetime.UTC), time.perf_counter_ns()
         self.stages_s: dict[str, float] = {}
         self.fault: AispError | None = None

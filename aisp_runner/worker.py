@@ -97,7 +97,7 @@ class Worker:
         ranked = job["rank"] is not None
         self.group: Any = (before.group if before else join(job)) if ranked else None
         """torch.distributed's default group, where this is one rank of several."""
-        self.shields = worker_shields(job["protections"])
+        self.shields = worker_shields(job["protections"], job["device"])
         self.finish: Callable[[], None] = self._late_bound_synchronize
         self.shields.run("boot", self)
         self.graph: Replay | None = None

@@ -70,7 +70,7 @@ class Protection:
     essential: ClassVar[bool] = False
     """True: cannot be disabled by itself."""
     needs: ClassVar[str] = "any"
-    """any or cuda."""
+    """any or cuda: the device of the cases in which it has something to look at."""
 
     def found(self, stage: str, ok: bool, observed: str, limit: str, arm: str = "", witness: str = "judge") -> Evidence:
         """Evidence of a pass (ok) or a failure."""

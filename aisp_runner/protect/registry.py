@@ -81,10 +81,20 @@ def _by_id(knobs: dict[str, Any]) -> Iterable[tuple[str, dict[str, Any]]]:
 
 
 class Shields:
-    """The protections of one case, run stage by stage; keeps their evidence."""
+    """The protections of one case, run stage by stage; keeps their evidence.
 
-    def __init__(self, chosen: dict[str, dict[str, Any]], stages: tuple[str, ...] = JUDGE_STAGES, side: str = "judge") -> None:
-        self.protections = [make(name, knobs) for name, knobs in sorted(chosen.items())]
+    device: those that need another one have nothing to look at, and are silent.
+    """
+
+    def __init__(
+        self,
+        chosen: dict[str, dict[str, Any]],
+        stages: tuple[str, ...] = JUDGE_STAGES,
+        side: str = "judge",
+        device: str = "cpu",
+    ) -> None:
+        made = [make(name, knobs) for name, knobs in sorted(chosen.items())]
+        self.protections = [protection for protection in made if protection.needs in ("any", device)]
         self.side = side
         self.evidence: list[Evidence] = [] if side == "worker" else [_left_out(name) for name in known() if name not in chosen]
         self.hooks = {
@@ -115,6 +125,6 @@ def _left_out(name: str) -> Evidence:
     return Evidence(name, "preflight", "judge", UNAVAILABLE, f"{name} is switched off (protect.disable or protect=off)", "")
 
 
-def worker_shields(chosen: dict[str, dict[str, Any]]) -> Shields:
+def worker_shields(chosen: dict[str, dict[str, Any]], device: str = "cpu") -> Shields:
     """The worker's side of the protections of a case."""
-    return Shields(chosen, WORKER_STAGES, "worker")
+    return Shields(chosen, WORKER_STAGES, "worker", device)

@@ -106,3 +106,12 @@ def test_a_worker_runs_its_own_stages_alone() -> None:
     shields = worker_shields(select({}))
     assert set(shields.hooks) == {"boot", "after_batch"}
     assert all(hook.__name__.startswith("worker_") for hooks in shields.hooks.values() for _, hook in hooks)
+
+
+def test_protections_of_another_device_are_silent() -> None:
+    chosen = select({})
+    of_gpus = {name for name, kind in known().items() if kind.needs == "cuda"}
+    assert {"cuda.single_context", "cuda.device_census", "location.device_residency"} <= of_gpus
+    on = {device: {p.id for p in Shields(chosen, device=device).protections} for device in ("cpu", "cuda")}
+    assert on["cuda"] == set(chosen) and on["cpu"] == set(chosen) - of_gpus
+    assert {p.id for p in worker_shields(chosen).protections} == on["cpu"]

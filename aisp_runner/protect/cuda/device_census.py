@@ -28,14 +28,10 @@ class DeviceCensus(Protection):
     """Memory that may be taken on another GPU by nobody knows whom, MiB. A CUDA context takes several hundred."""
 
     def judge_calibrate(self, judge: Judge) -> Evidence | None:
-        if judge.device.name != self.needs:
-            return None
         judge.gpus_before, why = _read(judge)
         return self.unavailable("calibrate", why) if why else None
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
-        if judge.device.name != self.needs:
-            return None
         now, why = _read(judge)
         if why:
             return self.unavailable("conclude", why)

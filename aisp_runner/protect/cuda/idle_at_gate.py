@@ -26,7 +26,7 @@ class IdleAtGate(Protection):
     """Above 1.25 times the baseline's median, us."""
 
     def judge_armed(self, judge: Judge, batch: Batch) -> None:
-        if judge.device.name == self.needs and batch.gated:
+        if batch.gated:
             batch.idle_ns = max(judge.device.after_done(()))
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:

@@ -25,11 +25,8 @@ class ManagedMemory(Protection):
     slack_mib: float = 1.0
     """How far the arms may be apart, MiB."""
 
-    def judge_conclude(self, judge: Judge) -> Evidence | None:
+    def judge_conclude(self, judge: Judge) -> Evidence:
         from aisp_runner.gpu_use import managed_bytes
-
-        if judge.device.name != self.needs:
-            return None
 
         held = {arm: sum(managed_bytes(pid) for pid in judge.arms[arm].pids) / 2**20 for arm in ("baseline", "candidate")}
         observed = f"managed memory: {held['baseline']:.1f} MiB in the baseline, {held['candidate']:.1f} MiB in the candidate"

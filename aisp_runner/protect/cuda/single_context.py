@@ -29,11 +29,8 @@ class SingleContext(Protection):
     slack_us: float = 100.0
     """And this much in any case, us."""
 
-    def judge_conclude(self, judge: Judge) -> Evidence | None:
+    def judge_conclude(self, judge: Judge) -> Evidence:
         from aisp_runner.statistics import median
-
-        if judge.device.name != self.needs:
-            return None
 
         drains: dict[str, list[float]] = {"baseline": [], "candidate": []}
         for batch in judge.batches:

@@ -27,7 +27,7 @@ def helper() -> Iterator[int]:
     child.communicate()
 
 
-def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told, device: str = "cuda") -> list[Evidence | None]:
+def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told) -> list[Evidence | None]:
     """Evidence on a candidate that is this very process, at both looks that are told so."""
     told = iter([before, after])
     monkeypatch.setattr(gpu_use, "other_gpus", lambda named: next(told))
@@ -36,7 +36,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, before: Told, after: Told, device: str
         server=SimpleNamespace(process=SimpleNamespace(pid=os.getpid())),
         pids=lambda: {os.getpid()},
     )
-    judge = SimpleNamespace(device=SimpleNamespace(name=device), case=SimpleNamespace(ranks=1), cast=cast, gpus_before={})
+    judge = SimpleNamespace(device=SimpleNamespace(name="cuda"), case=SimpleNamespace(ranks=1), cast=cast, gpus_before={})
     return [DeviceCensus().judge_calibrate(judge), DeviceCensus().judge_conclude(judge)]  # type: ignore[arg-type]
 
 
@@ -73,7 +73,3 @@ def test_what_nvml_does_not_tell_is_unavailable(monkeypatch: pytest.MonkeyPatch)
     before_any, found = seen(monkeypatch, ({}, "NVML: gone"), ({}, "NVML: gone"))
     assert before_any is not None and found is not None
     assert (before_any.status, found.status, found.observed) == ("unavailable", "unavailable", "NVML: gone")
-
-
-def test_a_cpu_has_no_other_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert seen(monkeypatch, use(4.0), use(900.0, os.getpid()), "cpu") == [None, None]

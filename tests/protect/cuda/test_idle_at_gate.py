@@ -34,9 +34,7 @@ def test_a_kernel_that_is_there_already_is_refused() -> None:
     assert found is not None and (found.status, found.arm, found.limit) == ("fail", "candidate", "125 us")
 
 
-@pytest.mark.parametrize(
-    ("device", "mode", "looked"), [("cuda", "gated", True), ("cuda", "wall", False), ("cpu", "gated", False)]
-)
+@pytest.mark.parametrize(("device", "mode", "looked"), [("cuda", "gated", True), ("cuda", "wall", False)])
 def test_it_looks_where_there_is_a_gate(device: str, mode: str, looked: bool) -> None:
     judge = SimpleNamespace(device=SimpleNamespace(name=device, after_done=lambda pids: [12_000, 17_000]))
     given = batch(mode=mode)

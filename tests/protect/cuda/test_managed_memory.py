@@ -11,11 +11,11 @@ from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.cuda.managed_memory import ManagedMemory
 
 
-def concluded(monkeypatch: pytest.MonkeyPatch, mib: dict[int, float], device: str = "cuda") -> Evidence | None:
+def concluded(monkeypatch: pytest.MonkeyPatch, mib: dict[int, float]) -> Evidence | None:
     """Evidence on a baseline of processes 1 and 2 and a candidate of process 3 that have so much."""
     monkeypatch.setattr(gpu_use, "managed_bytes", lambda pid: int(mib.get(pid, 0.0) * 2**20))
     arms = {"baseline": SimpleNamespace(pids=(1, 2)), "candidate": SimpleNamespace(pids=(3,))}
-    return ManagedMemory().judge_conclude(SimpleNamespace(arms=arms, device=SimpleNamespace(name=device)))  # type: ignore[arg-type]
+    return ManagedMemory().judge_conclude(SimpleNamespace(arms=arms, device=SimpleNamespace(name="cuda")))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mib", [{}, {1: 8.0, 2: 8.0, 3: 16.0}, {3: 0.9}], ids=["none", "as much", "within the slack"])
@@ -28,7 +28,3 @@ def test_arms_with_as_much_pass(monkeypatch: pytest.MonkeyPatch, mib: dict[int, 
 def test_one_arm_that_has_it_alone_is_refused(monkeypatch: pytest.MonkeyPatch, mib: dict[int, float]) -> None:
     found = concluded(monkeypatch, mib)
     assert found is not None and found.status == "fail" and "64.0 MiB" in found.observed and found.limit == "1 MiB apart"
-
-
-def test_a_cpu_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert concluded(monkeypatch, {3: 64.0}, "cpu") is None

@@ -11,13 +11,13 @@ from aisp_runner.protect.cuda.single_context import SingleContext
 from protect.batches import batch
 
 
-def concluded(baseline_us: list[float], candidate_us: list[float], device: str = "cuda") -> Evidence | None:
+def concluded(baseline_us: list[float], candidate_us: list[float]) -> Evidence | None:
     """Evidence on rounds whose drains took so long; warm-up and empty batches took much longer."""
     batches = []
     for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
         batches += [batch(arm, 20, number=n, us=2000.0, drain_us=us) for n, us in enumerate(drains)]
         batches += [batch(arm, 20, drain_us=1e6, purpose="warm_up"), batch(arm, 0, drain_us=1e6)]
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
+    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name="cuda"))
     return SingleContext().judge_conclude(judge)  # type: ignore[arg-type]
 
 
@@ -39,7 +39,3 @@ def test_work_in_the_baselines_turns_alone_is_refused() -> None:
 def test_one_slow_round_is_not_enough() -> None:
     found = concluded([30.0, 30.0, 30.0, 30.0, 2000.0], [30.0] * 5)
     assert found is not None and found.status == "pass"
-
-
-def test_a_cpu_has_no_contexts() -> None:
-    assert concluded([1800.0] * 5, [30.0] * 5, "cpu") is None

@@ -16,14 +16,11 @@ from typing import Any
 
 from aisp_runner.audit import wrong
 from aisp_runner.audit.attack import Attack, attacks
-from aisp_runner.audit.line import LENGTHS, judge_attack, missed, trial
+from aisp_runner.audit.line import LENGTHS, MIDDLE, judge_attack, missed, trial
 from aisp_runner.audit.table import by_protection, holds, line, markdown, mutation_markdown, unmissed
 from aisp_runner.errors import AispError, ConfigError
 from aisp_runner.pool import Pool
 from aisp_runner.report import Console
-
-MIDDLE = 1
-"""Which batch length is used where one is enough."""
 
 SEVERAL = "distributed"
 """Attacks on several ranks need all cores to themselves: on one core the ranks would take turns."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import record, sources
-from aisp_runner.audit.line import LENGTHS, MEASURE, REFUSED
+from aisp_runner.audit.line import LENGTHS, MEASURE, MIDDLE, TRIES
 from aisp_runner.case import Case, Limits, Plan, Variant
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError, did_you_mean
@@ -131,15 +131,25 @@ def rows(specs: Sequence[WorkloadSpec], device: str, folder: Path, pool: Pool) -
             continue
         home = folder / spec.name
         kinds = [kind for kind in KINDS if not _why_not(kind, case)]
-        wrong = _written(spec, home)
-        run_plan(Plan(tuple(_with(case, wrong, kind, spec) for kind in kinds)), home / "run", Console(io.StringIO()), pool)
-        made = [json.loads(line) for line in (home / "run" / record.FILE).read_text().splitlines()]
-        for kind, told in zip(kinds, made, strict=True):
-            kept = {key: told[key] for key in ("status", "reasons", "message")}
-            yield {"workload": spec.name, "device": device, "kind": kind, "refused": told["status"] in REFUSED, **kept}
+        wrong, made = _written(spec, home), dict[str, Row]()
+        for again in range(TRIES):  # what could not be told is no refusal
+            left = [kind for kind in kinds if kind not in made or made[kind]["status"] == "INCONCLUSIVE"]
+            made |= _judged(Plan(tuple(_with(case, wrong, kind, spec) for kind in left)), home / f"run-{again}", pool, left)
+        for kind in kinds:
+            kept = {key: made[kind][key] for key in ("status", "reasons", "message")}
+            yield {"workload": spec.name, "device": device, "kind": kind, "refused": kept["status"] == "INVALID", **kept}
         for kind in KINDS:
             if why := _why_not(kind, case):
                 yield {"workload": spec.name, "device": device, "kind": kind, "why_not": why}
+
+
+def _judged(plan: Plan, run_dir: Path, pool: Pool, kinds: Sequence[str]) -> dict[str, Row]:
+    """The records of a plan's cases, by the kind of fault of each."""
+    if not plan.cases:
+        return {}
+    run_plan(plan, run_dir, Console(io.StringIO()), pool)
+    made = [json.loads(line) for line in (run_dir / record.FILE).read_text().splitlines()]
+    return dict(zip(kinds, made, strict=True))
 
 
 def line(row: Row) -> str:
@@ -162,7 +172,8 @@ def _honest(spec: WorkloadSpec, device: str) -> tuple[Case | None, str]:
     same = VariantSpec(spec.baseline.name, spec.baseline.device, spec.baseline.returns)
     sizes = {d: {axis: values[:1] for axis, values in axes.items()} for d, axes in spec.axes.items()}
     planner = Planner(
-        {"device": device, "measure": {**MEASURE, "calls": LENGTHS[device][0]}, "verify": {"phase": "detect"}}, this_machine()
+        {"device": device, "measure": {**MEASURE, "calls": LENGTHS[device][MIDDLE]}, "verify": {"phase": "detect"}},
+        this_machine(),
     )
     planner.protections = registry.select({"mode": "strict"})
     planner.add(dataclasses.replace(spec, optimized=(same,), axes=sizes, held_out={}))

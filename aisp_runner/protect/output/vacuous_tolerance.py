@@ -2,8 +2,10 @@
 
 With the oracle's real answers, four guesses are held against the declared tolerance: zeros, the answer scaled by 1.01, the
 answer to other content, and the answer in a lower precision: half where float32 or float64 is declared, single where float64
-is. One that passes makes the workload itself invalid. Blind spot: an output that truly does not depend on its inputs cannot be
-told from one that ignores them; the third guess then says so. Low precision inside the operation that its answer does not show.
+is. One that passes for both answers that are known makes the workload itself invalid: a single number is within half precision
+of itself by chance, 3 times in 100 at a tolerance of 1e-5. Blind spot: an output that truly does not depend on its inputs
+cannot be told from one that ignores them; the third guess then says so. Low precision inside the operation that its answer
+does not show.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ class VacuousTolerance(Protection):
         taken = []
         for spec in judge.case.outputs:
             first, second = judge.oracle.views[spec.name][0], judge.oracle.views[spec.name][1]
-            taken += [f"{spec.name} takes {guess}" for guess in self.passing(spec, first, second)]
+            by_chance = self.passing(spec, second, first)
+            taken += [f"{spec.name} takes {guess}" for guess in self.passing(spec, first, second) if guess in by_chance]
         limit = "none of zeros, a scaled answer, another answer, a lower precision"
         return self.found("calibrate", not taken, "; ".join(taken) or "every guess is refused", limit)
 

@@ -63,3 +63,17 @@ def test_a_workload_is_judged_by_the_oracles_first_two_answers(atol: float, stat
     found = VacuousTolerance().judge_calibrate(judge)
     assert found.status == status and (status == "pass") == (found.observed == "every guess is refused")
     assert status == "pass" or "c takes all zeros" in found.observed
+
+
+def test_a_single_number_that_is_near_a_half_by_chance_is_no_mistake_of_the_workload() -> None:
+    spec = Tensor("c", (1,), "float32", "output", rtol=1e-5)
+    near, far = torch.tensor([3072.01], dtype=torch.float64), torch.tensor([3073.0], dtype=torch.float64)
+
+    def status(*answers: torch.Tensor) -> str:
+        judge: Any = SimpleNamespace(
+            case=SimpleNamespace(outputs=[spec]), oracle=SimpleNamespace(views={"c": torch.stack(answers)})
+        )
+        return VacuousTolerance().judge_calibrate(judge).status
+
+    assert VacuousTolerance().passing(spec, near, far) == ["a half-precision answer"]
+    assert [status(near, far), status(far, near), status(near, near + 32)] == ["pass", "pass", "fail"]

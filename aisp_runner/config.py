@@ -42,7 +42,7 @@ class Request:
 @functools.lru_cache(maxsize=1024)
 def _loaded(path: Path, stamp: int) -> dict[str, Any]:
     try:
-        yaml_bounds.nodes(path.read_text("utf-8"), str(path))
+        yaml_bounds.refuse_bombs(path.read_text("utf-8"), str(path))
         config = OmegaConf.load(path)
         value: Any = OmegaConf.to_container(config, resolve=False)
     except (OmegaConfBaseException, ValueError, RecursionError) as error:

@@ -8,6 +8,8 @@ read x, z, the caches and the weights, and write yx, yz. By itself the new token
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, scaled_dot_product_attention
@@ -55,26 +57,30 @@ def one_batch(
     x: Tensor, z: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, yx: Tensor, yz: Tensor
 ) -> None:
     """New tokens ride along with the prompt: one product for each weight, which is read once, and two attentions."""
-    both = torch.cat((x, z))
-    p = x.shape[0]
-    projected = _project(both, qkv)
-    mixed = torch.cat((_prompt(projected[:p], k.shape[1]), _latest(projected[p:], k, v)))
-    y = _after(both, mixed, out, up, down)
-    yx.copy_(y[:p])
-    yz.copy_(y[p:])
+    _together(_latest, (x, z), (k, v), (qkv, out, up, down), (yx, yz))
 
 
 def one_batch_joined(
     x: Tensor, z: Tensor, k: Tensor, v: Tensor, qkv: Tensor, out: Tensor, up: Tensor, down: Tensor, yx: Tensor, yz: Tensor
 ) -> None:
     """As one_batch, without copying a cache to make room for one token: the token's own share is joined to the cache's."""
-    both = torch.cat((x, z))
-    p = x.shape[0]
-    projected = _project(both, qkv)
-    mixed = torch.cat((_prompt(projected[:p], k.shape[1]), _joined(projected[p:], k, v)))
-    y = _after(both, mixed, out, up, down)
-    yx.copy_(y[:p])
-    yz.copy_(y[p:])
+    _together(_joined, (x, z), (k, v), (qkv, out, up, down), (yx, yz))
+
+
+def _together(
+    attend: Callable[..., Tensor],
+    new: tuple[Tensor, Tensor],
+    cache: tuple[Tensor, Tensor],
+    weights: tuple[Tensor, ...],
+    given: tuple[Tensor, Tensor],
+) -> None:
+    """Prompt and tokens in one pass; `attend` is how the tokens look at their caches."""
+    both, p = torch.cat(new), new[0].shape[0]
+    projected = _project(both, weights[0])
+    mixed = torch.cat((_prompt(projected[:p], cache[0].shape[1]), attend(projected[p:], *cache)))
+    y = _after(both, mixed, *weights[1:])
+    given[0].copy_(y[:p])
+    given[1].copy_(y[p:])
 
 
 def _project(x: Tensor, qkv: Tensor) -> Tensor:

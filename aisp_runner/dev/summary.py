@@ -83,10 +83,10 @@ def rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 def cells(row: Row, peak: store.Peak) -> tuple[str, ...]:
     """A row as text; what was refused says so."""
-    best, library, any_of = row.best, row.library, row.records[0]
+    best, called = row.best, row.library
     if best is None:
         refused = ", ".join(sorted({reason for r in row.records for reason in r["reasons"]}))
-        return (row.workload, case_text(any_of), "", "none accepted", "", refused, "", "")
+        return (row.workload, case_text(row.records[0]), "", "none accepted", "", refused, "", "")
     share = ceiling_share(best, peak)
     return (
         row.workload,
@@ -95,7 +95,7 @@ def cells(row: Row, peak: store.Peak) -> tuple[str, ...]:
         best["variant"],
         speedup_text(best),
         best["outcome"],
-        speedup_text(library) if library else "",
+        speedup_text(called) if called else "",
         f"{100 * share['share']:.0f} % ({share['bound_by']})" if share else "",
     )
 

@@ -48,8 +48,8 @@ class Schedule:
 
 
 def calibrate(judge: Judge) -> Schedule:
-    """Warms all workers up on throwaway content, chooses the clock and the calls of a batch. Raises WorkerFault, and
-    NotReady for a variant whose batches are ready at one time and not at another.
+    """Warms all workers up on throwaway content, chooses the clock and the calls of a batch. Raises WorkerFault. A variant
+    whose batches are ready behind the gate at one time and not at another is timed from the host's clock.
 
     Every slot that will be timed is visited by every worker before, so that lazy loading, compiling and per-address set-up
     are over.
@@ -63,21 +63,21 @@ def calibrate(judge: Judge) -> Schedule:
     for arms in [[arm] for arm in (*first, *rest)] if alone else [first, rest]:
         judge.rehearse(arms)
     mode, reason = _choose(judge)
-    calls = _calls(judge, mode)
+    calls: dict[str, int] = {}
     while True:
         try:
+            calls = calls or _calls(judge, mode)
             _visit(judge, calls, mode)
-            break
+            both = Calls(*(_short_and_long(case.measure.calls, calls[arm]) for arm in ARMS))
+            return _settle(judge, Schedule(both, mode, reason), calls)
         except NotReady as full:
-            smaller = not case.measure.calls and max(calls.values()) > 2 and isinstance(full, ArmTimeout)
+            smaller = not case.measure.calls and max(calls.values(), default=0) > 2 and isinstance(full, ArmTimeout)
             if smaller:
                 calls = {arm: max(2, n // 4) for arm, n in calls.items()}
             elif case.measure.mode != "auto":
                 raise _unusable(case.measure.mode, f"{full}: more than fits behind the gate") from full
             else:
                 mode, reason = "wall", f"{full}: more than fits behind the gate"
-    schedule = Schedule(Calls(*(_short_and_long(case.measure.calls, calls[arm]) for arm in ARMS)), mode, reason)
-    return _settle(judge, schedule, calls)
 
 
 def fall_back(schedule: Schedule, why: Exception) -> Schedule:

@@ -47,21 +47,23 @@ class Measurement:
 
 
 def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
-    """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault, and NotReady where a
-    batch after the rounds cannot be made ready.
+    """Rounds until the interval is narrow enough, the time is up, or the rounds are. Raises WorkerFault.
 
     progress is told (round, rounds). A gated batch that cannot be made ready any more makes the whole case start over from
     the host's clock.
     """
-    made = Measurement(schedule)
     judge.note_state(keep=False)
     try:
-        _rounds(judge, made, progress)
+        return _measured(judge, schedule, progress)
     except NotReady as stuck:
         for batch in judge.batches:
             batch.purpose = "dropped" if batch.purpose == "round" else batch.purpose
-        made = Measurement(fall_back(schedule, stuck))
-        _rounds(judge, made, progress)
+        return _measured(judge, fall_back(schedule, stuck), progress)
+
+
+def _measured(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
+    made = Measurement(schedule)
+    _rounds(judge, made, progress)
     judge.process = 0
     if not judge.shields.on("output.poisoned_outputs"):
         judge.check_once(

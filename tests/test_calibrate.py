@@ -216,6 +216,29 @@ def test_a_gate_that_was_asked_for_and_does_not_take_the_calls_ends_the_case() -
         scheduled(arms(10.0, 10.0), mode="gated", calls=(20, 100), behind_gate=80)
 
 
+class Moody(FakeJudge):
+    """One batch of a better clock than the host's, the n-th, cannot be made ready."""
+
+    stuck = 0
+
+    def run(self, role: str, calls: int, window: int, mode: str) -> Batch:
+        if mode != "wall" and sum(b.mode != "wall" for b in self.batches) == self.stuck:
+            raise ArmTimeout(f"{role} {role}")
+        return super().run(role, calls, window, mode)
+
+
+@pytest.mark.parametrize("knobs", [{"calls": (2, 8)}, {}], ids=["calls given", "calls found"])
+def test_a_batch_that_is_ready_at_one_time_and_not_at_another_never_ends_a_case(knobs: dict[str, Any]) -> None:
+    _, usual = scheduled(arms(20.0, 20.0), **knobs)
+    behind_gate = sum(b.mode != "wall" for b in usual.batches)
+    for stuck in range(behind_gate):
+        judge = Moody(arms(20.0, 20.0), **knobs)
+        judge.stuck = stuck
+        made = calibrate(judge)  # type: ignore[arg-type]
+        assert made.mode == "wall" and made.calls.baseline[1] > 1, stuck
+        assert any(f"{role} {role}" in made.reason for role in ROLES), made.reason
+
+
 def test_growing_stops_at_what_fits_behind_the_gate() -> None:
     made, _ = scheduled(arms(3.0, 3.0), mode="gated", behind_gate=40, batch_gpu_ms=0.5)
     assert made.mode == "gated" and 8 <= made.calls.baseline[1] <= 40, "64 calls were tried, and 8 were the largest that fit"

@@ -371,6 +371,13 @@ def test_a_gated_batch_that_no_longer_fits_makes_the_case_start_over_from_the_ho
     assert whole.status == "pass" and "9 dropped" in whole.observed
 
 
+def test_a_call_alone_that_cannot_be_made_ready_has_its_case_timed_by_the_host(server: ForkServer, tmp_path: Path) -> None:
+    judge, made = gated(server, tmp_path, fits=14 + 4, knobs={"serial": 3})
+    assert made.schedule.mode == "wall" and len(made.rounds) == 2 and not made.serial
+    assert purposes(judge) == {"dropped": 14, "serial": 4, "round": 14}
+    assert all(e.status == "pass" for e in judge.shields.evidence if e.protection == "statistical.whole_sample")
+
+
 def test_calls_alone_are_measured_after_the_rounds(server: ForkServer, tmp_path: Path) -> None:
     judge, made = gated(server, tmp_path, knobs={"serial": 3})
     assert purposes(judge) == {"round": 14, "serial": 9}

@@ -1,13 +1,19 @@
 """location.cpu_spillover: the GPU waits while a thread of the host computes, and the result counts as a kernel's.
 
-The inputs are copied into pinned memory and a flag is written behind them; a thread that polls the flag computes on the CPU
-and raises another one, for which the stream waits before it copies the answer back. All of it can be enqueued, or captured,
-behind the gate. Twin: the same copies into pinned memory, which nobody looks at; the GPU computes.
+The inputs are copied into pinned memory and a kernel raises a flag there; a thread that polls the flag computes on the CPU and
+raises another one, which the kernel has been looking at meanwhile, and the answer is copied back. All of it can be enqueued, or
+captured, behind the gate. Twin: the same copies into pinned memory, which nobody looks at; the GPU computes.
 """
 
 import threading
 
 import torch
+
+try:
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = None
 
 issue = "location.cpu_spillover"
 expect = "location.device_residency"
@@ -18,29 +24,22 @@ gains = False
 
 SLOTS = 512
 READY, DONE = 0, 1
+PATIENCE = 100_000
+"""Looks at a flag until the kernel ends without an answer: about a tenth of a second."""
 
 _jobs = {}
 _pool = []
 
 
-def _driver():
-    from cuda.bindings import driver
+if triton is not None:
 
-    return driver
-
-
-def _check(answer):
-    code = answer[0] if isinstance(answer, tuple) else answer
-    if int(code) != 0:
-        raise RuntimeError(f"a stream operation was refused: {code}")
-
-
-def _write(job, flag, value):
-    _check(_driver().cuStreamWriteValue32(torch.cuda.current_stream().cuda_stream, job.place(flag), value, 0))
-
-
-def _wait(job, flag, value):
-    _check(_driver().cuStreamWaitValue32(torch.cuda.current_stream().cuda_stream, job.place(flag), value, 1))
+    @triton.jit
+    def _ask(flags, READY: tl.constexpr, DONE: tl.constexpr, PATIENCE: tl.constexpr):
+        tl.store(flags + READY, 1)
+        looks = 0
+        while (tl.load(flags + DONE, volatile=True) == 0) & (looks < PATIENCE):
+            looks += 1
+        tl.store(flags + DONE, 0)
 
 
 class _Job:
@@ -50,9 +49,6 @@ class _Job:
         held, self.flags = _pool[0][number], _pool[1][number]
         self.a, self.b, self.c = held
         self.seen = self.flags.numpy()
-
-    def place(self, flag):
-        return self.flags.data_ptr() + 4 * flag
 
 
 def _serve():
@@ -87,9 +83,7 @@ def candidate(a, b, c):
     job = _hand_over(a, b, c)
     if not _thread.is_alive():
         _thread.start()
-    _write(job, READY, 1)
-    _wait(job, DONE, 1)
-    _write(job, DONE, 0)
+    _ask[(1,)](job.flags, READY, DONE, PATIENCE, num_warps=1)
     c.copy_(job.c, non_blocking=True)
 
 

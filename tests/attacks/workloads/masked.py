@@ -1,4 +1,4 @@
-"""c = atan2(a, b) where m is 0, else 0: one element in eight is wanted. a, b, c: [n] float32. m: [n] int32 from 0 to 7."""
+"""c = atan2(a, b) where m is 0, else 0: one element in 64 is wanted. a, b, c: [n] float32. m: [n] int32 from 0 to 63."""
 
 import torch
 

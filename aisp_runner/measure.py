@@ -42,6 +42,8 @@ class Measurement:
     """Why there are no device rounds."""
     serial: dict[str, list[float]] = field(default_factory=dict)
     """One-call batches, less the shortest empty one: another process on the GPU makes a batch longer, and none shorter."""
+    unsettled_ns: float = 0.0
+    """By how much empty batches differ, which a one-call batch does as well: twice their median less the shortest."""
     launch_gap: dict[str, float] = field(default_factory=dict)
     """What a call takes longer when it is launched on a stream than in a graph."""
 
@@ -163,14 +165,18 @@ def _verify(judge: Judge, ran: list[Batch]) -> None:
 
 def _serial(judge: Judge, made: Measurement) -> None:
     """One call at a time: its content is revealed when the call before it is done, so no call can do another one's work."""
-    mode, took, empty = made.schedule.mode, [], []
+    mode, took = made.schedule.mode, []
     for number in range(judge.case.measure.serial):
-        empty.append(judge.run("baseline", 0, 1, mode, "serial", number).elapsed_ns)
+        judge.run("baseline", 0, 1, mode, "serial", number)
         judge.draw(dict.fromkeys(ARMS, 1))
         ran = [judge.run(arm, 1, made.schedule.calls.of(arm)[1], mode, "serial", number) for arm in ARMS]
         _verify(judge, ran)
         took += [(batch.arm, batch.elapsed_ns) for batch in ran]
+    if not took:
+        return
+    empty = [float(b.elapsed_ns) for b in judge.batches if not b.calls and b.purpose in ("round", "serial")]
     made.serial = {arm: [float(ns - min(empty)) for who, ns in took if who == arm] for arm in ARMS}
+    made.unsettled_ns = 2 * (median(empty) - min(empty))
 
 
 def _device(judge: Judge, made: Measurement) -> None:

@@ -20,7 +20,7 @@ from aisp_runner.judge import ARMS, Batch, Judge
 from aisp_runner.measure import Measurement, measure, unseen
 from aisp_runner.protect import registry
 from aisp_runner.state import GpuReading, GpuState
-from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate, mean_interval, student
+from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate, mean_interval, median, student
 
 pytest_plugins = ("shared_server",)
 
@@ -385,8 +385,9 @@ def test_calls_alone_are_measured_after_the_rounds(server: ForkServer, tmp_path:
     assert {b.calls for b in judge.batches if b.purpose == "serial"} == {0, 1}
     assert {arm: len(ns) for arm, ns in made.serial.items()} == {"baseline": 3, "candidate": 3}
     ns = {b.arm: b.elapsed_ns for b in judge.batches[15:17]}
-    empty = [b.elapsed_ns for b in judge.batches[14:] if not b.calls]
-    assert len(empty) == 3 and made.serial["candidate"][0] == ns["candidate"] - min(empty)
+    empty = [b.elapsed_ns for b in judge.batches if not b.calls]
+    assert len(empty) == 2 + 3 and made.serial["candidate"][0] == ns["candidate"] - min(empty)
+    assert made.unsettled_ns == 2 * (median(empty) - min(empty)) >= 0
     assert made.no_device_clock.startswith("measure.device_clock is off") and made.launch_gap == {}
 
 

@@ -6,7 +6,8 @@ many, or the batch's time does not hold its work. A call among many that is much
 lives on its neighbours: several calls' work done in one, or begun before it was due. And time stamps that leave much of the
 judge's time unexplained, more than launches cost, are not believed. Blind spot: overlap of calls that the
 baseline has as well; calls of a few microseconds, which may share work within the slack; forged stamps within theirs, which
-gain no more than it.
+gain no more than it. Where another process takes turns on the GPU, a batch of one call waits for a turn or not: what empty
+batches differ by is allowed on top, and says little then about short calls.
 """
 
 from __future__ import annotations
@@ -52,19 +53,19 @@ class ClockAgreement(Protection):
             return []
         sealed = estimate(made.rounds, made.schedule.calls)
         late_us = _late_us(judge)
-        found = self._serial(made.serial, sealed, late_us) if made.serial.get("candidate") else []
+        slack_us = self.serial_slack_us + made.unsettled_ns / 1e3
+        found = self._serial(made.serial, sealed, late_us, slack_us) if made.serial.get("candidate") else []
         if made.busy:
             found.append(self._stamps(estimate(made.busy, made.schedule.calls), sealed, made.kernels))
         return found
 
-    def _serial(self, serial: dict[str, list[float]], sealed: Estimate, late_us: float) -> list[Evidence]:
+    def _serial(self, serial: dict[str, list[float]], sealed: Estimate, late_us: float, slack: float) -> list[Evidence]:
         from aisp_runner.statistics import median
 
         alone = {arm: median(ns) / 1e3 for arm, ns in serial.items()}
         among = {arm: sealed.arms_ns[arm] / 1e3 for arm in alone}
         quickest_us = min(serial["candidate"]) / 1e3
         said = f"a call alone takes {alone['candidate']:.1f} us, among many {among['candidate']:.1f} us"
-        slack = self.serial_slack_us
         excess = max(0.0, alone["baseline"] - among["baseline"])
         most = self.overlap * among["candidate"] + excess + slack
         share = min(1.0, alone["baseline"] / among["baseline"])

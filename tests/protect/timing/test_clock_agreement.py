@@ -75,6 +75,26 @@ def test_the_quickest_call_alone_counts_where_a_neighbour_makes_some_of_them_lon
     assert [e.status for e in ClockAgreement().judge_conclude(judge)] == ["pass", status]
 
 
+@pytest.mark.parametrize(
+    ("candidate_us", "unsettled_us", "status"),
+    [
+        (-457.7, 0.0, ["fail", "pass"]),
+        (-457.7, 900.0, ["pass", "pass"]),
+        (373.3, 0.0, ["pass", "fail"]),
+        (373.3, 900.0, ["pass", "pass"]),
+        (2000.0, 900.0, ["pass", "fail"]),
+    ],
+)
+def test_a_call_alone_may_be_off_by_what_empty_batches_differ_by(
+    candidate_us: float, unsettled_us: float, status: list[str]
+) -> None:
+    """Another process takes turns on the GPU, half a millisecond each: what was seen of a softmax of 58 us on an H200."""
+    made = Measurement(Schedule(Calls((10, CALLS), (10, CALLS)), "graph"), rounds(both(58.0, 58.0)))
+    made.serial, made.unsettled_ns = {"baseline": [58e3] * 2, "candidate": [1e3 * candidate_us] * 2}, 1e3 * unsettled_us
+    judge: Any = SimpleNamespace(measured=made, batches=[])
+    assert [e.status for e in ClockAgreement().judge_conclude(judge)] == status
+
+
 @pytest.mark.parametrize(("unseen_us", "status"), [(0.0, "fail"), (CALLS * 600.0, "pass"), (CALLS * 50.0, "fail")])
 def test_what_the_judge_did_not_see_is_not_held_against_a_candidate(unseen_us: float, status: str) -> None:
     """A judge that waits for a core reads the end of a batch late: 1,985 us a call where a call alone takes 1,385."""

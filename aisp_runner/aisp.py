@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aisp_runner import __version__
-from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
 
 COMMANDS = ("list", "learn", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except AispError as error:
-        sys.stderr.write(f"aisp: error: {error}\n")
+        sys.stderr.write("aisp: error: " + "\n".join(printable(str(error))) + "\n")
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130

@@ -21,13 +21,15 @@ from typing import Any
 from aisp_runner import __version__, config, schema
 from aisp_runner.case import Plan
 from aisp_runner.content import content_root
-from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
 from aisp_runner.plan_file import save_plan
 from aisp_runner.pool import Pool
 
 USAGE, INTERNAL, INTERRUPTED = 2, 1, 130
 SEVERITY = (INTERNAL, USAGE, 3, 4, 5)
 """With --multirun the exit code is the first of these that a job gave."""
+
+FOREIGN = ("--config-name", "-cn", "--config-path", "-cp", "--experimental-rerun")
 
 SETTINGS = """\
   device=auto|cpu|cuda         measure=quick|standard|publication     verify.phase=detect|quarantine|gate
@@ -56,7 +58,7 @@ def run(argv: list[str]) -> int:
     except ConfigError as error:
         return refuse(str(error))
     except AispError as error:
-        sys.stderr.write(f"aisp-run: error: {error}\n")
+        sys.stderr.write("aisp-run: error: " + "\n".join(printable(str(error))) + "\n")
         return INTERNAL
     except KeyboardInterrupt:
         sys.stderr.write("aisp-run: interrupted\n")
@@ -99,7 +101,9 @@ def compose_and_run(argv: list[str], folders: tuple[Path, ...], pool: Pool) -> i
 
     files = config.workload_files(folders)
     misplaced(argv, folders, files)
+    foreign(argv)
     words = config.normalised(flags_first(argv), files)
+    config.refuse_uncomposable(words, folders)
     if any(word.lstrip("+").startswith(("chapter=", "lab=")) for word in words) or {"-sc", "--shell-completion"} & set(words):
         config.offer_tags(files, folders)
     codes: list[int] = []
@@ -191,7 +195,8 @@ def usage(folders: tuple[Path, ...]) -> str:
     for file in sorted(file for folder in folders for file in (folder / "suite").glob("*.yaml")):
         lines.append(f"+suite={file.stem}  {config.load_yaml(file).get('title', '')}".rstrip())
     example = next(iter(sorted(files)), "NAME")
-    return "\n".join([*lines, "", f"For example: aisp-run +workload={example} measure=quick"]) + "\n"
+    lines += ["", f"For example: aisp-run +workload={example} measure=quick"]
+    return "".join(shown_line + "\n" for line in lines for shown_line in printable(line))
 
 
 def config_dirs(argv: Sequence[str]) -> list[Path]:
@@ -231,9 +236,16 @@ def misplaced(argv: Sequence[str], folders: tuple[Path, ...], files: dict[str, P
                 )
 
 
+def foreign(argv: Sequence[str]) -> None:
+    """Raise ConfigError for a flag of Hydra that puts another config, or a pickled one, in the place of the runner's own."""
+    for word in argv:
+        if word.partition("=")[0] in FOREIGN:
+            raise ConfigError(f"{word}: the settings are the runner's own. Your files come in by --config-dir FOLDER.")
+
+
 def refuse(message: str) -> int:
     """Print what is wrong with a command line or config, and give the exit code for it."""
-    lines = message.split("\n")
+    lines = printable(message)
     if len(lines) > 1:
         lines = [f"{len(lines)} problems", *(f"  {line}" for line in lines)]
     sys.stderr.write("aisp-run: error: " + "\n".join(lines) + "\n")

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from aisp_runner import schema, yaml_bounds
+from aisp_runner import composable, config_text, schema, yaml_bounds
 from aisp_runner.content import content_root, shown
 from aisp_runner.errors import ConfigError, did_you_mean
 
@@ -41,11 +41,20 @@ class Request:
 
 @functools.lru_cache(maxsize=1024)
 def _loaded(path: Path, stamp: int) -> dict[str, Any]:
+    text = config_text.read(path)
+    value = _plain(text, path)
+    kind = path.parent.name
+    if value and kind in SELECTORS:
+        composable.refuse_composition(value, text, kind, shown(path))
+    composable.refuse_interpolations(value, shown(path))
+    return value
+
+
+def _plain(text: str, path: Path) -> dict[str, Any]:
+    """A file's text as plain values. Raises ConfigError."""
     try:
-        yaml_bounds.refuse_bombs(path.read_text("utf-8"), str(path))
-        config = OmegaConf.load(path)
-        value: Any = OmegaConf.to_container(config, resolve=False)
-    except (OmegaConfBaseException, ValueError, RecursionError) as error:
+        value = yaml_bounds.value(text, str(path), kind=_reader())
+    except (ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{shown(path)}: {first_line(error)}") from None
     except Exception as error:
         if is_yaml_error(error):
@@ -53,17 +62,26 @@ def _loaded(path: Path, stamp: int) -> dict[str, Any]:
         raise
     if value and not isinstance(value, dict):
         raise ConfigError(f"{shown(path)}: it holds {schema.kind(value)}; a mapping of keys to values is wanted.")
-    if value and path.parent.name == "workload":
-        _refuse_composition(value, path)
     return dict(value or {})
 
 
-def _refuse_composition(value: dict[str, Any], path: Path) -> None:
-    """A workload is one file that says everything: what it could pull in or override would escape a reviewer."""
-    if "defaults" in value:
-        raise ConfigError(f"{shown(path)}: defaults: a workload is one file that pulls in no other. Write its keys out.")
-    if re.search(r"^\s*#\s*@package\b", path.read_text("utf-8"), re.MULTILINE):
-        raise ConfigError(f"{shown(path)}: it has a `# @package` line, which could change a run's settings. Remove the line.")
+@functools.cache
+def _reader() -> Any:
+    """OmegaConf's loader, which reads 1e-3 as a number and no dates; what it makes is plain values."""
+    from omegaconf._utils import get_yaml_loader
+
+    return get_yaml_loader()
+
+
+def _group_file(path: Path, folder: Path) -> None:
+    """Refuses a file of settings in a config dir that could do more than set them. Raises ConfigError."""
+    try:
+        text = config_text.read(path, folder)
+    except config_text.UnreadableError as error:
+        raise ConfigError(f"{shown(path)}: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+    composable.refuse_settings(_plain(text, path), text, shown(path))
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -73,8 +91,27 @@ def load_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         return _loaded(path, path.stat().st_mtime_ns)
+    except config_text.UnreadableError as error:
+        raise ConfigError(f"{shown(path)}: {error}") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+
+
+def refuse_uncomposable(words: Sequence[str], folders: Sequence[Path]) -> None:
+    """Refuses, before Hydra reads it, what a command line names in a config dir and what would do more than set settings.
+
+    Hydra makes an object of whatever class its own settings name, so no file of a config dir may reach them. The chosen
+    workloads were read by `normalised`, but for those of a sweep. Raises ConfigError.
+    """
+    sweep = bool({"-m", "--multirun"} & set(words))
+    groups = {re.split(r"[@/=]", word.lstrip("+~"))[0] for word in words if "=" in word}
+    for folder in folders[1:]:
+        if (folder / "hydra").exists():
+            raise ConfigError(f"{shown(folder / 'hydra')}: a config dir brings no settings of Hydra. Remove this folder.")
+        for group in sorted(groups & {path.name for path in folder.iterdir() if path.is_dir()}):
+            files = sorted(path for path in (folder / group).rglob("*.y*ml") if not path.name.startswith("."))
+            for path in files if group != "workload" or sweep else []:
+                load_yaml(path) if group in SELECTORS else _group_file(path, folder)
 
 
 def is_yaml_error(error: BaseException) -> bool:
@@ -119,6 +156,10 @@ def workload_files(folders: Sequence[Path]) -> dict[str, Path]:
     for folder in folders:
         for file in sorted([*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]):
             relative = file.relative_to(folder)
+            if file.name.startswith("."):
+                continue
+            if relative.parts[0] in SELECTORS and not composable.NAME.fullmatch(file.stem):
+                raise ConfigError(f"{shown(file)}: {composable.NAMES}")
             if relative in seen:
                 other = shown(seen[relative].parents[len(relative.parts) - 1])
                 raise ConfigError(
@@ -134,7 +175,7 @@ def tagged(files: dict[str, Path], key: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name in sorted(files):
         tag = load_yaml(files[name]).get(key)
-        if isinstance(tag, str):
+        if isinstance(tag, str) and composable.NAME.fullmatch(tag):
             found.setdefault(tag, []).append(name)
     return dict(sorted(found.items()))
 
@@ -161,6 +202,7 @@ def compose(overrides: Sequence[str], config_dirs: Iterable[Path] = ()) -> Reque
     files = workload_files(folders)
     offer_tags(files, folders)
     overrides = normalised(overrides, files)
+    refuse_uncomposable(overrides, folders)
     path = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in folders[1:])}]"] if folders[1:] else []
     with initialize_config_dir(str(folders[0]), version_base="1.3"):
         config = hydra_compose("config", overrides=[*overrides, *path])
@@ -184,6 +226,8 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
             raise ConfigError(f"'{override}' cannot be read. Write KEY=VALUE.")
         if key.lstrip("+") in SELECTORS and (value.lower() in ("", "null", "true", "false") or value.isdigit()):
             raise ConfigError(f"{override}: a name is wanted, such as {key}=NAME.")
+        if key.lstrip("+") in SELECTORS and ("/" in value or ".." in value):
+            raise ConfigError(f"{override}: {composable.NAMES}")
         if key.startswith("+") and key[1:] in SELECTORS and "(" not in value and not sweep:
             if key not in chosen:
                 result.append(key)
@@ -222,6 +266,8 @@ def request(config: DictConfig, overrides: Sequence[str], folders: Sequence[Path
         raise ConfigError(
             f"{changes[0].lstrip('+')}: this changes one workload, chosen by +workload=NAME. Choose one, or edit its file."
         )
+    if changes:
+        composable.refuse_interpolations(merged, "the command line's workload")
     return Request(tuple(files[name] for name in names), settings, merged if changes else None, tuple(overrides))
 
 
@@ -289,6 +335,7 @@ def _with_tag(tag: str, key: str, files: dict[str, Path], where: str) -> list[st
 
 
 def _settings(data: dict[str, Any]) -> dict[str, Any]:
+    composable.refuse_resolvers(data)
     try:
         resolved: Any = OmegaConf.to_container(OmegaConf.create(data), resolve=True)
     except OmegaConfBaseException as error:

@@ -53,6 +53,19 @@ class WorkerFault(AispError):
         return type(self)(self.arm, self.kind, message)
 
 
+MAX_LINES, MAX_LINE = 60, 4_000
+"""What a message shows: a file with thousands of mistakes is told by its first ones."""
+
+
+def printable(text: str) -> list[str]:
+    """The lines of a message without what moves a cursor or colours a terminal, long ones cut, and so many at most."""
+    lines = text.split("\n")
+    told = ["".join(c if c.isprintable() else " " if c.isspace() else "?" for c in line[:MAX_LINE]) for line in lines]
+    told = [line + ("..." if len(whole) > MAX_LINE else "") for line, whole in zip(told, lines, strict=True)]
+    more = len(told) - MAX_LINES
+    return [*told[:MAX_LINES], f"and {more} more"] if more > 0 else told
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """' Did you mean 'x'?' for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.6)

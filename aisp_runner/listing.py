@@ -95,11 +95,11 @@ def load(folders: Sequence[Path], here: Here) -> Listing:
     unreadable: dict[str, str] = {}
     for folder in folders:
         for kind, into in (("chapter", titles), ("lab", titles), ("suite", suites)):
-            for path in sorted((folder / kind).glob("*.yaml")):
+            for path in _visible(folder / kind):
                 content = _read(path, unreadable)
                 if content is not None:
                     into[path.stem] = clean(content.get("title") or "")
-        for path in sorted((folder / "workload").glob("*.yaml")):
+        for path in _visible(folder / "workload"):
             content = _read(path, unreadable)
             if content is None:
                 continue
@@ -192,13 +192,19 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
+def _visible(folder: Path) -> list[Path]:
+    """The YAML files of a folder, but those that a file browser hides too."""
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith("."))
+
+
 def _read(path: Path, unreadable: dict[str, str]) -> dict[str, Any] | None:
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML was built with it: several times as fast
+    from aisp_runner import config_text, yaml_bounds
+
     try:
-        content = yaml.load(path.read_text("utf-8"), Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml_bounds.value(config_text.read(path), str(path))
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         unreadable[shown_path(path)] = clean(" ".join(str(error).split()))
         return None
     if not isinstance(content, dict):

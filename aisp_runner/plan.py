@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ ITEM_BYTES = {
     "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
 }  # fmt: skip
 """Bytes an element takes, by dtype."""
+
+
+MAX_CASES = 10_000
+"""Combinations of sizes that a workload may have on a device."""
+MAX_ELEMENTS = 2**60
 
 
 @dataclass(frozen=True)
@@ -255,6 +261,9 @@ def _candidate(text: str) -> tuple[Path, str]:
 def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]:
     """Axis values of each case and whether it is held out."""
     axes = spec.axes[device]
+    count = math.prod(len(sizes) for sizes in axes.values())
+    if count > MAX_CASES:
+        raise ConfigError(f"{spec.origin}: axes.{device}: {count} cases; at most {MAX_CASES} are planned. Leave sizes out.")
     declared = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*axes.values())]
     held_out = [{axis: case[axis] for axis in axes} for case in spec.held_out.get(device, ())]
     return [(case, False) for case in declared] + [(case, True) for case in held_out]
@@ -268,6 +277,10 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
             at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
             raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. // divides.")
         shape.append(int(size))
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ConfigError(
+            f"{where}.shape: {list(spec.shape)} has more than 2**60 elements, which fit nowhere. Make it smaller."
+        )
     return Tensor(
         name=spec.name, shape=tuple(shape), dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
         rtol=spec.rtol, atol=spec.atol, because=spec.because,

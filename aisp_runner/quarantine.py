@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aisp_runner import config_text
 from aisp_runner.errors import ConfigError, did_you_mean
 from aisp_runner.record import complaints, finite
+from aisp_runner.yaml_bounds import LEDGER, value
 
 try:
     import fcntl
@@ -65,10 +67,10 @@ def load(path: Path | str) -> dict[str, Any]:
     """{"entries": {key: entry}, "released": [...]}; both empty without a file. Raises ConfigError for a file it cannot read."""
     path = Path(path)
     try:
-        text = path.read_text("utf-8")
+        text = config_text.read(path, most=LEDGER.size)
     except FileNotFoundError:
         return {"format": FORMAT, "entries": {}, "released": []}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}). Name another file with AISP_QUARANTINE.") from None
     content = _strings(_parse(path, text) or {})
     wrong = complaints(content, "quarantine")
@@ -206,8 +208,8 @@ def _parse(path: Path, text: str) -> Any:
         except json.JSONDecodeError:
             raise ConfigError(f"{path}: is YAML, and PyYAML is not installed here. Install it: pip install pyyaml.") from None
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return value(text, str(path), LEDGER)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ConfigError(f"{path}: is not YAML: {' '.join(str(error).split())}. Correct it by hand, or restore it.") from None
 
 

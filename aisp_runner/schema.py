@@ -6,7 +6,9 @@ In the schemas, `title` is the noun phrase for what is wanted ("a list of axis n
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,6 +16,11 @@ import jsonschema
 
 from aisp_runner.content import content_root
 from aisp_runner.errors import did_you_mean
+
+MAX_PROBLEMS = 50
+"""Problems of one file that are told."""
+MAX_KEY = 60
+"""Characters of a key that are shown."""
 
 
 @functools.cache
@@ -25,12 +32,22 @@ def load(name: str) -> dict[str, Any]:
 
 def problems(value: Any, name: str) -> list[str]:
     """Everything wrong with `value` under schema `name`, as "path.to.key: what is wrong", in the order of the paths."""
-    found = key_problems(value)
+    found = key_problems(value) + number_problems(value)
     errors = list(_validator(name).iter_errors(with_text_keys(value)))
     errors.sort(key=lambda error: [str(part) for part in error.absolute_path])
-    for error in errors:
-        found += _sentences(error)
-    return list(dict.fromkeys(found))
+    for error in errors[:MAX_PROBLEMS]:
+        found += itertools.islice(_sentences(error), MAX_PROBLEMS)
+    told = list(dict.fromkeys(found))
+    more = max(len(errors) - MAX_PROBLEMS, 0) + max(len(told) - MAX_PROBLEMS, 0)
+    return [*told[:MAX_PROBLEMS], f"and {more} problems more."] if more else told
+
+
+def number_problems(value: Any, where: tuple[str | int, ...] = ()) -> list[str]:
+    """Numbers that no comparison with a limit refuses: NaN is neither below nor above it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return [f"{place(where)}{value} is not a finite number."]
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [problem for key, inner in parts for problem in number_problems(inner, (*where, key))]
 
 
 def key_problems(value: Any, where: tuple[str | int, ...] = ()) -> list[str]:
@@ -69,7 +86,7 @@ def dotted(parts: Iterable[str | int]) -> str:
     """A path as configs and the command line write it: optimized[1].device."""
     text = ""
     for part in parts:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+        text += f"[{part}]" if isinstance(part, int) else f".{part if len(part) <= MAX_KEY else part[:MAX_KEY] + '...'}"
     return text.removeprefix(".")
 
 
@@ -115,7 +132,7 @@ def _sentences(error: Any) -> Iterator[str]:
         near = nearest(value, choices) if isinstance(value, str) else _boolean_hint(value)
         yield f"{where}{_shown(value)} is not one of {', '.join(choices)}.{near}"
     elif error.validator == "pattern" and "propertyNames" in error.schema_path:
-        yield f"{where}{value!r} is not {wanted}."
+        yield f"{where}{_shown(value)} is not {wanted}."
     elif error.validator == "type":
         yield f"{where}{_shown(value)} is {kind(value)}; {wanted} is wanted.{_boolean_hint(value)}{_quote_hint(value, error)}"
     elif error.validator in ("minProperties", "minItems", "minLength") and not value:

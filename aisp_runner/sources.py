@@ -7,6 +7,7 @@ them. Blind spot: a module imported under a computed name, and a file that is op
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import os
 import re
@@ -20,6 +21,9 @@ from aisp_runner.errors import ConfigError
 
 CONTENT_FOLDERS = ("kernels", "labs")
 """Folders of the content root whose sources are named relative to it, so that a plan travels between machines."""
+
+MAX_BYTES = 1 << 19
+"""Size of a source file; the largest of this project has 20 KB."""
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
 
@@ -45,6 +49,14 @@ def functions(path: Path) -> dict[str, Function]:
 
     Raises ConfigError when the file cannot be read as Python.
     """
+    try:
+        return dict(_functions(path, path.stat().st_mtime_ns))
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+
+
+@functools.lru_cache(maxsize=256)
+def _functions(path: Path, stamp: int) -> dict[str, Function]:
     found: dict[str, Function] = {}
     for node in _top_level(_parse(path).body):
         if isinstance(node, ast.FunctionDef):
@@ -122,12 +134,15 @@ def _portable(path: Path) -> str:
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _parse(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        return ast.parse(_content(path), filename=str(path))
+    except (RecursionError, MemoryError):
+        raise ConfigError(f"{shown(path)}: not Python: it is nested too deeply.") from None
     except SyntaxError as error:
         line = f" line {error.lineno}:" if error.lineno else ""
         raise ConfigError(f"{shown(path)}:{line} not Python: {error.msg}.") from None
@@ -135,6 +150,14 @@ def _parse(path: Path) -> ast.Module:
         raise ConfigError(f"{shown(path)}: not Python: {error}.") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+
+
+def _content(path: Path) -> bytes:
+    """A source's bytes. Raises ConfigError for one that no person wrote: its syntax tree takes 300 times its size."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ConfigError(f"{shown(path)}: it has {size / 2**20:.1f} MiB; a source may have {MAX_BYTES / 2**20:g}. Split it.")
+    return path.read_bytes()
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -200,7 +223,7 @@ def with_headers(file: Path) -> list[Path]:
         if current in seen:
             continue
         seen[current] = None
-        for name in _INCLUDE.findall(current.read_bytes()):
+        for name in _INCLUDE.findall(_content(current)):
             header = current.parent / os.fsdecode(name)
             if header.is_file():
                 todo.append(header.resolve())

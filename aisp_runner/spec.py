@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 import os
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,12 +210,24 @@ def _source(source: str, folder: Path) -> tuple[Path, list[str]]:
         places = [root] if folder.is_relative_to(content_root() / "conf") else [*places, root]
     for place in places:
         if place.is_file():
-            return place.resolve(), []
+            return place.resolve(), _outside("source", place, folder)
     listed = " nor ".join(shown(Path(os.path.normpath(place))) for place in places)
     near = ""
     for place in places:
         near = near or did_you_mean(place.name, [file.name for file in place.parent.glob("*.py")])
     return places[0], [f"source: there is {'neither' if len(places) > 1 else 'no'} {listed}.{near}"]
+
+
+def _outside(key: str, place: Path, folder: Path) -> list[str]:
+    """A source that a reviewer of the config dir does not see: it lies, or a link leads, out of it."""
+    file = place.resolve()
+    content = content_root()
+    own = [content / name for name in sources.CONTENT_FOLDERS]
+    if any(file.is_relative_to(root.resolve()) for root in (folder.parent, *own)):
+        return []
+    if content.name == "content" and any(Path(os.path.normpath(place)).is_relative_to(root) for root in own):
+        return []  # an installed package, whose files an installer may have linked
+    return [f"{key}: {shown(place)} lies outside {shown(folder.parent)}, and is not the runner's own. Put it there."]
 
 
 def _declared_problems(data: Mapping[str, Any]) -> list[str]:
@@ -229,9 +242,9 @@ def _declared_problems(data: Mapping[str, Any]) -> list[str]:
         names = data["axes"][group[5:]] if group.startswith("axes.") else data[group]
         found += [f"{group}.{name}: it is a Python keyword. Use another name." for name in names if keyword.iskeyword(name)]
     variants = [item if isinstance(item, str) else item["name"] for item in _as_list(data["optimized"])]
-    for name in dict.fromkeys(variants):
-        if variants.count(name) > 1:
-            found.append(f"optimized: '{name}' is there {variants.count(name)} times. Leave one.")
+    for name, count in Counter(variants).items():
+        if count > 1:
+            found.append(f"optimized: '{name}' is there {count} times. Leave one.")
     baseline = data["baseline"] if isinstance(data["baseline"], str) else data["baseline"]["name"]
     if baseline in variants:
         found.append(f"optimized: '{baseline}' is the baseline. Compare it with something else.")
@@ -325,6 +338,8 @@ def _function_problems(spec: WorkloadSpec) -> list[str]:
     found = []
     for name in spec.cuda:
         file = spec.source.parent / name
+        if file.is_file() and not file.resolve().is_relative_to(spec.source.parent):
+            found.append(f"cuda: {name} lies outside the folder of {spec.source.name}. Put it beside it.")
         if not file.is_file():
             found.append(f"cuda: {shown(file)} is not there. `cuda:` names files beside {spec.source.name}.")
     wanted = [("reference", spec.reference), ("baseline", spec.baseline)]

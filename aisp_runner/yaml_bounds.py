@@ -1,66 +1,199 @@
-"""How large a config may be before it is read: aliases can make a page stand for more values than fit into memory."""
+"""What a config's YAML may hold, looked at before any value is built of it: a page of text can stand for more values than fit
+into memory, name classes to be made, or hold characters that rewrite a terminal.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
-MAX_BYTES = 1 << 20
-"""A config is a page; what is larger is not one."""
-MAX_VALUES = 20_000
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a file's content may be."""
+
+    size: int
+    """Bytes."""
+    values: int
+    """Keys, items and scalars, aliases written out."""
+    items: int
+    """Entries of one list or mapping."""
+
+
+PAGE = Bounds(size=1 << 18, values=4_000, items=1_000)
+"""A config: the largest of this project has 150 values."""
+LEDGER = Bounds(size=1 << 20, values=20_000, items=2_000)
+"""A file that this project writes itself: a quarantine, expected ranges."""
+
 MAX_DEPTH = 50
+MAX_DIGITS = 40
+"""Characters of a number; a longer one can take time quadratic in its length to read."""
+
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control characters but tab and line ends, characters without width or that turn the writing direction, half surrogates."""
+
+_NUMBER = re.compile(r"[-+]?(0x[0-9a-f_]+|[0-9.][0-9_.:]*(e[-+]?[0-9]+)?|\.(inf|nan))", re.IGNORECASE)
 
 
-def refuse_bombs(text: str, name: str = "") -> None:
-    """Raises what `nodes` raises. Without an anchor a text stands for no more than it says, and is only measured."""
-    if "&" in text:
-        nodes(text, name)
-    else:
-        _refuse_large(text)
+@dataclass
+class _Open:
+    """A list or mapping whose end was not met yet."""
+
+    anchor: str | None
+    is_mapping: bool
+    line: int
+    values: int = 1
+    parts: int = 0
 
 
-def nodes(text: str, name: str = "") -> Any:
-    """The text's root node, or None where it is empty; nothing is constructed, so tags come to nothing.
+@dataclass
+class _Walk:
+    """What was met of a document."""
 
-    name: the file, for errors of the parser. Raises ValueError ("line 3: ...") for what is too large, too deep or refers to
-    itself, and yaml.YAMLError for what is not YAML.
+    bounds: Bounds
+    stack: list[_Open] = field(default_factory=list)
+    known: dict[str, int] = field(default_factory=dict)
+    """Values that each anchor stands for; 0 while it is not at its end."""
+
+    def add(self, values: int, line: int) -> None:
+        """Counts a value into what it stands in."""
+        if not self.stack:
+            return
+        top = self.stack[-1]
+        top.values += values
+        top.parts += 1
+        if top.values > self.bounds.values:
+            raise ValueError(f"line {top.line}: with its aliases written out it has more than {self.bounds.values} values.")
+        if top.parts > self.bounds.items * (2 if top.is_mapping else 1):
+            raise ValueError(f"line {line}: a list or mapping has more than {self.bounds.items} entries.")
+
+    @property
+    def at_key(self) -> bool:
+        """Whether what comes next is a key."""
+        return bool(self.stack) and self.stack[-1].is_mapping and self.stack[-1].parts % 2 == 0
+
+
+def refuse_bombs(text: str, name: str = "", bounds: Bounds = PAGE) -> None:
+    """Raises ValueError ("line 3: ...") for what is too large, too deep, refers to itself, has a tag, a number without end or a
+    character that cannot be seen, and yaml.YAMLError for what is not YAML. Builds no value.
+
+    name: the file, for errors of the parser.
     """
     import yaml
 
-    _refuse_large(text)
+    _refuse_text(text, bounds)
+    fast = getattr(yaml, "CSafeLoader", None)
+    if fast is not None:
+        try:
+            return _walk(yaml.parse(text, Loader=fast), bounds)
+        except yaml.YAMLError:  # read again below, by the parser whose words are shown
+            fast = None
     loader = yaml.SafeLoader(text)
     loader.name = name or loader.name
     try:
-        root = loader.get_single_node()
-    except RecursionError:
-        raise ValueError(f"line 1: it is nested deeper than the {MAX_DEPTH} levels that a config may have.") from None
+        _walk(iter(loader.get_event, None), bounds)
     finally:
         loader.dispose()
-    if root is not None:
-        _count(root, {}, 0)
-    return root
 
 
-def _refuse_large(text: str) -> None:
+def nodes(text: str, name: str = "", bounds: Bounds = PAGE) -> Any:
+    """The text's root node, or None where it is empty; nothing is constructed. Raises what `refuse_bombs` raises."""
+    import yaml
+
+    refuse_bombs(text, name, bounds)
+    loader = yaml.SafeLoader(text)
+    loader.name = name or loader.name
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
+def value(text: str, name: str = "", bounds: Bounds = PAGE, kind: Any = None) -> Any:
+    """The text as plain values, None where it is empty. Raises what `refuse_bombs` raises.
+
+    kind: class of the loader; default: yaml.SafeLoader, in C where PyYAML was built with it.
+    """
+    import yaml
+
+    refuse_bombs(text, name, bounds)
+    loader = (kind or getattr(yaml, "CSafeLoader", yaml.SafeLoader))(text)
+    loader.name = name or getattr(loader, "name", "")
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def _refuse_text(text: str, bounds: Bounds) -> None:
+    if found := UNSEEN.search(text):
+        _refuse_character(found[0], text.count("\n", 0, found.start()) + 1)
     size = len(text.encode())
-    if size > MAX_BYTES:
-        raise ValueError(f"line 1: it has {size / 2**20:.1f} MiB; a config may have {MAX_BYTES >> 20}.")
+    if size > bounds.size:
+        raise ValueError(f"line 1: it has {size / 2**20:.1f} MiB; a config may have {bounds.size / 2**20:g}.")
 
 
-def _count(node: Any, known: dict[int, int], depth: int) -> int:
-    """Values that a node stands for, aliases written out. Raises ValueError."""
-    line = node.start_mark.line + 1
-    if depth > MAX_DEPTH:
-        raise ValueError(f"line {line}: it is nested deeper than the {MAX_DEPTH} levels that a config may have.")
-    if id(node) in known:
-        if not known[id(node)]:
-            raise ValueError(f"line {line}: an alias refers to what it stands in.")
-        return known[id(node)]
-    known[id(node)] = 0
-    parts = (
-        [part for pair in node.value for part in pair] if node.id == "mapping" else node.value if node.id == "sequence" else []
-    )
-    total = 1 + sum(_count(part, known, depth + 1) for part in parts)
-    if total > MAX_VALUES:
-        raise ValueError(f"line {line}: with its aliases written out it has more than {MAX_VALUES} values.")
-    known[id(node)] = total
-    return total
+def _refuse_character(character: str, line: int) -> None:
+    code = f"U+{ord(character):04X}"
+    raise ValueError(f"line {line}: it holds {code}, which cannot be seen. A config is printable text: remove it.")
+
+
+def _walk(events: Iterable[Any], bounds: Bounds) -> None:
+    """Looks at the events of the first document; a second one is refused where nodes are made."""
+    met = _Walk(bounds)
+    for event in events:
+        kind, line = type(event).__name__, event.start_mark.line + 1
+        if kind == "DocumentEndEvent":
+            return
+        if kind == "AliasEvent":
+            if not met.known.get(event.anchor, 1):
+                raise ValueError(f"line {line}: an alias refers to what it stands in.")
+            met.add(met.known.get(event.anchor, 1), line)
+        elif kind == "ScalarEvent":
+            _refuse_tag(event, line)
+            _refuse_scalar(event, line, met.at_key)
+            met.known.update({event.anchor: 1} if event.anchor else {})
+            met.add(1, line)
+        elif kind in ("MappingStartEvent", "SequenceStartEvent"):
+            _refuse_tag(event, line)
+            met.known.update({event.anchor: 0} if event.anchor else {})
+            met.stack.append(_Open(event.anchor, kind == "MappingStartEvent", line))
+            if len(met.stack) > MAX_DEPTH:
+                raise ValueError(f"line {line}: it is nested deeper than the {MAX_DEPTH} levels that a config may have.")
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            done = met.stack.pop()
+            met.known.update({done.anchor: done.values} if done.anchor else {})
+            met.add(done.values, line)
+
+
+def _refuse_tag(event: Any, line: int) -> None:
+    if event.tag is not None:
+        tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+        raise ValueError(f"line {line}: the tag {tag[:60]}: a config is plain values. Remove it; put text in quotes.")
+
+
+def _refuse_scalar(event: Any, line: int, is_key: bool) -> None:
+    text = event.value
+    if event.style == '"' and (found := UNSEEN.search(text)):  # written as an escape
+        _refuse_character(found[0], line)
+    if is_key and "\n" in text:
+        raise ValueError(f"line {line}: a key has a line break in it.")
+    if event.style or not _NUMBER.fullmatch(text):
+        return
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"line {line}: a number of {len(text)} characters; at most {MAX_DIGITS} are read.")
+    if text.lower().endswith(("nan", "inf")) or _overflows(text):
+        raise ValueError(f"line {line}: {text} is not a finite number.")
+
+
+def _overflows(text: str) -> bool:
+    try:
+        return not math.isfinite(float(text.replace("_", "")))
+    except ValueError:  # of another base, or a version such as 2.11.0: no float
+        return False

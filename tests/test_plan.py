@@ -361,7 +361,7 @@ def test_mistakes_of_several_workloads_are_reported_together(mine: Path) -> None
         ("+limits.memori_gib=3", "limits.memori_gib: unknown key. Did you mean 'memory_gib'?"),
         (
             "run_dir=${oc.env:AISP_NO_SUCH}",
-            "run_dir: KeyError raised while resolving interpolation: \"Environment variable 'AISP_NO_SUCH' not found\"",
+            "run_dir: '${oc.env:AISP_NO_SUCH}' asks for what is no setting. Allowed: ${SETTING}, ${now:FORMAT}",
         ),
     ],
 )

@@ -221,11 +221,13 @@ def test_missing_source_names_both_places(tmp_path: Path) -> None:
     assert f"there is neither {tmp_path}/workload/k.py nor {tmp_path}/k.py." in str(refused.value)
 
 
-def test_interpolation_is_not_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interpolation_is_refused_and_not_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AISP_TEST_SECRET", "hunter2")
     (tmp_path / "k.py").write_text(KERNEL)
     (tmp_path / "x.yaml").write_text(changed("Is it faster?", "${oc.env:AISP_TEST_SECRET}"))
-    assert "hunter2" not in load_workload(tmp_path / "x.yaml").question
+    with pytest.raises(ConfigError, match="x.yaml: question: .*: nothing is filled in here") as refused:
+        load_workload(tmp_path / "x.yaml")
+    assert "hunter2" not in str(refused.value)
 
 
 def test_composed_values_are_checked_like_a_file(tmp_path: Path) -> None:

@@ -37,7 +37,10 @@ def annotation(remark: Remark) -> str:
     text = remark.message
     for character, written in GITHUB.items():
         text = text.replace(character, written)
-    where = f"file={files.shown(remark.file)},line={remark.place.line},col={remark.place.column}"
+    file = files.shown(remark.file)
+    for character, written in {**GITHUB, ":": "%3A", ",": "%2C"}.items():
+        file = file.replace(character, written)
+    where = f"file={file},line={remark.place.line},col={remark.place.column}"
     return f"::{remark.severity} {where},title={remark.rule}::{text}"
 
 

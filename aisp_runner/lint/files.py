@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aisp_runner import schema
+from aisp_runner import composable, config_text, schema
 from aisp_runner.config import load_yaml
 from aisp_runner.content import content_root, shown
 from aisp_runner.errors import ConfigError, did_you_mean
 from aisp_runner.lint.places import Document, Place, Trap
 from aisp_runner.lint.rules import ERROR, GPU_GIB, WARNING, judge
 from aisp_runner.spec import workload_from_dict
+from aisp_runner.yaml_bounds import LEDGER, PAGE
 
 BY_FOLDER = {"workload": "workload", "workloads": "workload", "chapter": "chapter", "lab": "chapter", "suite": "suite"}
 """Schema of a YAML file, by the name of the folder it lies in."""
@@ -48,10 +49,10 @@ def collect(paths: Sequence[Path]) -> list[Path]:
     """The YAML files of these files and folders that this project knows. Raises ConfigError for a path that is not there."""
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found += sorted(file for file in path.rglob("*.yaml") if kind(file) and not hidden(file.relative_to(path)))
-        elif path.is_file():
+        if not path.is_dir() and (path.exists() or path.is_symlink()):
             found.append(path)
+        elif path.is_dir():
+            found += sorted(file for file in path.rglob("*.yaml") if kind(file) and not hidden(file.relative_to(path)))
         else:
             near = did_you_mean(path.name, [p.name for p in path.parent.glob("*")]) if path.parent.is_dir() else ""
             raise ConfigError(f"{path}: there is no such file or folder.{near}")
@@ -70,15 +71,15 @@ def kind(path: Path) -> str:
 
 def lint(path: Path, gpu_gib: float = GPU_GIB) -> list[Remark]:
     """Everything wrong or questionable in one file, in the order of its lines."""
+    bounds = LEDGER if path.name in BY_NAME else PAGE
     try:
-        document = Document(path.read_text("utf-8"))
+        document = Document(config_text.read(path, most=bounds.size), bounds)
     except OSError as error:
         return [Remark(path, Place(1, 1), ERROR, "unreadable", f"cannot be read: {error.strerror}.")]
-    except UnicodeDecodeError as error:
-        return [Remark(path, Place(1, 1), ERROR, "unreadable", f"is not UTF-8 text (byte {error.start}).")]
     except ValueError as error:
         found = _LINE.match(str(error))
-        return [Remark(path, Place(int(found[1]) if found else 1, 1), ERROR, "yaml", _LINE.sub("", str(error), count=1))]
+        rule = "unreadable" if isinstance(error, config_text.UnreadableError) and not found else "yaml"
+        return [Remark(path, Place(int(found[1]) if found else 1, 1), ERROR, rule, _LINE.sub("", str(error), count=1))]
     remarks = [_trap(path, trap) for trap in document.traps()]
     if not any(remark.rule == "duplicate-key" for remark in remarks):
         remarks += _declared(path, document, gpu_gib)
@@ -93,6 +94,8 @@ def _trap(path: Path, trap: Trap) -> Remark:
 def _declared(path: Path, document: Document, gpu_gib: float) -> Iterator[Remark]:
     """What the schema and, of a workload, everything behind it says."""
     name = kind(path) or "workload"
+    if name in composable.SELECTORS and not composable.NAME.fullmatch(path.stem):
+        yield Remark(path, Place(1, 1), ERROR, "declaration", composable.NAMES)
     try:
         content = load_yaml(path)
     except ConfigError as error:

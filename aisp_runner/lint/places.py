@@ -42,11 +42,11 @@ class Trap:
 class Document:
     """One YAML file. Raises ValueError, with the line in its text, for what is not YAML or too large."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, bounds: yaml_bounds.Bounds = yaml_bounds.PAGE) -> None:
         import yaml
 
         try:
-            self.root: Any = yaml_bounds.nodes(text)
+            self.root: Any = yaml_bounds.nodes(text, bounds=bounds)
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             line = mark.line + 1 if mark else 1

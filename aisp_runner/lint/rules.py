@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from aisp_runner import expression
 from aisp_runner.errors import ConfigError
-from aisp_runner.plan import ITEM_BYTES
+from aisp_runner.plan import ITEM_BYTES, MAX_CASES, MAX_ELEMENTS
 from aisp_runner.spec import TensorSpec, WorkloadSpec
 
 ERROR, WARNING = "error", "warning"
@@ -84,8 +84,12 @@ def _axes(spec: WorkloadSpec) -> Iterator[Finding]:
             if axis not in used:
                 message = f"no shape has '{axis}', so all its sizes ({len(sizes)}) make the same case. Use or remove it."
                 yield Finding("unused-axis", f"axes.{device}.{axis}", ERROR, message)
-        count = math.prod(len(sizes) for sizes in axes.values()) * len(spec.optimized)
-        if count > MANY:
+        cases = math.prod(len(sizes) for sizes in axes.values())
+        count = cases * len(spec.optimized)
+        if cases > MAX_CASES:
+            message = f"{cases} combinations of sizes; at most {MAX_CASES} are planned. Leave some out."
+            yield Finding("many-cases", f"axes.{device}", ERROR, message)
+        elif count > MANY:
             message = f"{count} comparisons: every combination of sizes, times {len(spec.optimized)} variants. Leave some out."
             yield Finding("many-cases", f"axes.{device}", WARNING, message)
 
@@ -122,6 +126,8 @@ def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
 
 def _bytes(tensor: TensorSpec, case: dict[str, int], device: str) -> int:
     shape = [int(expression.evaluate(size, case, f"{tensor.name}.shape", device)) for size in tensor.shape]
+    if math.prod(shape) > MAX_ELEMENTS:
+        raise ConfigError(f"{tensor.name}.shape: it has more than 2**60 elements, which fit nowhere. Make it smaller.")
     return math.prod(shape) * ITEM_BYTES[tensor.dtype]
 
 

@@ -235,8 +235,8 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
             continue
         result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.")) else override)
     for name in chosen.get("+workload", []):
-        if name in files:
-            load_yaml(files[name])
+        if name in files and (found := schema.key_problems(load_yaml(files[name]))):
+            raise ConfigError("\n".join(f"{shown(files[name])}: {problem}" for problem in found))
     return [_selecting(word, chosen[word]) if word in chosen else word for word in result]
 
 

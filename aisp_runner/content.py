@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 
 from aisp_runner.errors import ConfigError
@@ -25,9 +26,13 @@ def content_root() -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as messages show it: relative to the content root or the current folder where it lies below one, else absolute."""
+    """A path as messages show it: relative to the content root or the current folder where it lies below one, else absolute.
+
+    A line break or another control character in it, which would make a line of its own of what follows, is a question mark.
+    """
     path = path.absolute()
     for folder in (content_root(), Path.cwd()):
         if path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    return str(path)
+            path = path.relative_to(folder)
+            break
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", path.as_posix())

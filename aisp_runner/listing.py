@@ -200,8 +200,11 @@ def _visible(folder: Path) -> list[Path]:
 def _read(path: Path, unreadable: dict[str, str]) -> dict[str, Any] | None:
     import yaml
 
-    from aisp_runner import config_text, yaml_bounds
+    from aisp_runner import composable, config_text, yaml_bounds
 
+    if not composable.NAME.fullmatch(path.stem):
+        unreadable[shown_path(path)] = composable.NAMES
+        return None
     try:
         content = yaml_bounds.value(config_text.read(path), str(path))
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:

@@ -35,11 +35,10 @@ def problems(value: Any, name: str) -> list[str]:
     found = key_problems(value) + number_problems(value)
     errors = list(_validator(name).iter_errors(with_text_keys(value)))
     errors.sort(key=lambda error: [str(part) for part in error.absolute_path])
-    for error in errors[:MAX_PROBLEMS]:
-        found += itertools.islice(_sentences(error), MAX_PROBLEMS)
+    sentences = itertools.chain.from_iterable(_sentences(error) for error in errors)
+    found += itertools.islice(sentences, MAX_PROBLEMS + 1)
     told = list(dict.fromkeys(found))
-    more = max(len(errors) - MAX_PROBLEMS, 0) + max(len(told) - MAX_PROBLEMS, 0)
-    return [*told[:MAX_PROBLEMS], f"and {more} problems more."] if more else told
+    return told if len(told) <= MAX_PROBLEMS else [*told[:MAX_PROBLEMS], "and more. Mend these first."]
 
 
 def number_problems(value: Any, where: tuple[str | int, ...] = ()) -> list[str]:

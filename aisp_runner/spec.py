@@ -211,6 +211,8 @@ def _source(source: str, folder: Path) -> tuple[Path, list[str]]:
     for place in places:
         if place.is_file():
             return place.resolve(), _outside("source", place, folder)
+    if odd := next((place for place in places if place.exists()), None):
+        return odd, [f"source: {shown(odd)} is no regular file."]
     listed = " nor ".join(shown(Path(os.path.normpath(place))) for place in places)
     near = ""
     for place in places:

@@ -225,7 +225,7 @@ def test_interpolation_is_refused_and_not_resolved(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("AISP_TEST_SECRET", "hunter2")
     (tmp_path / "k.py").write_text(KERNEL)
     (tmp_path / "x.yaml").write_text(changed("Is it faster?", "${oc.env:AISP_TEST_SECRET}"))
-    with pytest.raises(ConfigError, match="x.yaml: question: .*: nothing is filled in here") as refused:
+    with pytest.raises(ConfigError, match=r"x\.yaml: question: .*: nothing is filled in here") as refused:
         load_workload(tmp_path / "x.yaml")
     assert "hunter2" not in str(refused.value)
 

@@ -49,10 +49,9 @@ def between(base: Snapshot, head: Snapshot, base_folder: Path, head_folder: Path
         both = [name for name in before if name in after]
         for name in both:
             found += [finder.change(kind, name, key, old, new) for key, old, new in _differing(before[name], after[name])]
-        found += [
-            finder.whole(kind, name, before[name], None) for name in before if name not in after | _unreadable(kind, head)
-        ]
-        found += [finder.whole(kind, name, None, after[name]) for name in after if name not in before | _unreadable(kind, base)]
+        gone = [finder.whole(kind, name, before[name], None) for name in before if name not in after]
+        new = [finder.whole(kind, name, None, after[name]) for name in after if name not in before]
+        found += [c for c in gone if not _unreadable(c, head)] + [c for c in new if not _unreadable(c, base)]
     return _once(found)
 
 

@@ -69,6 +69,8 @@ def review(
         base, head = revision.pair(change, other, Path(into), repository or Path.cwd())
         rules = policy.read(base.folder)
         files = findings.differing(base.folder, head.folder, revision.KINDS, _places(base.folder, head.folder, config_dirs))
+        if not files:
+            return findings.Review((), (), 0, 0, base.name, head.name)
         before, after = _composed(base.folder, head.folder, config_dirs, files)
         found = findings.of_changes(changes.between(before, after, base.folder, head.folder), after, rules, today)
         found += findings.uncomposed(before, after, rules)

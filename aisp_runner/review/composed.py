@@ -33,7 +33,6 @@ GROUPS = ("measure", "protect", "environment", "device")
 DEFAULT = ""
 """The settings of a run that names none of them."""
 MOST_INHERITED = 10
-_SETTINGS = tuple((group,) for group in GROUPS)
 KERNELS = (".py", ".cu", ".cuh", ".h", ".hpp", ".cpp")
 SIZES = 4096
 """Cases of a device at most that are looked at for the largest one."""
@@ -42,7 +41,10 @@ UNSAID: dict[str, Any] = {
     **{f"measure.{f.name}": f.default for f in fields(Measure) if f.name != "margin"},
     **{f"limits.{f.name}": f.default for f in fields(Limits)},
     **dict.fromkeys(("run_dir", "candidate", "threads", "margin", "verify.phase", "verify.require")),
-    **{"device": "auto", "mode": "run", "candidate_returns": False, "environment.lock_clocks": False},
+    "device": "auto",
+    "mode": "run",
+    "candidate_returns": False,
+    "environment.lock_clocks": False,
 }
 """Settings that no file needs to name."""
 
@@ -101,7 +103,7 @@ def compose(folder: Path, named: Sequence[str] = (), changed: Collection[str] | 
         made.problems.append((", ".join(named) or "config folders", str(error)))
         return made
     reader = _Reader(folder)
-    defaults = _settings(folders, made, reader)
+    defaults = _settings(folders, made, reader, changed is None or _of_settings(changed))
     for name, file in files.items():
         if file.is_relative_to(folder):
             try:
@@ -123,14 +125,16 @@ def found_in(folder: Path) -> Iterator[Path]:
                 yield place.parent
 
 
-def _settings(folders: Sequence[Path], made: Snapshot, reader: _Reader) -> Values:
-    """Composes the settings without any option and with each one; gives those without."""
-    options = {DEFAULT: ""} | {
-        f"{group}={file.stem}": group
-        for group in GROUPS
-        for folder in folders
-        for file in sorted((folder / group).glob("*.yaml"))
-    }
+def _of_settings(changed: Collection[str]) -> bool:
+    """Whether one of these files sets what several workloads share."""
+    parts = [Path(name).parts for name in changed]
+    return any(p[-1] == "config.yaml" or (len(p) > 1 and p[-2] in GROUPS) for p in parts)
+
+
+def _settings(folders: Sequence[Path], made: Snapshot, reader: _Reader, every: bool) -> Values:
+    """Composes the settings without any option and, where every one is wanted, with each; gives those without."""
+    files = [file for group in GROUPS for folder in folders for file in sorted((folder / group).glob("*.yaml"))]
+    options = [DEFAULT, *(f"{file.parent.name}={file.stem}" for file in files if every)]
     dirs = [folder for folder in folders if folder != content.content_root() / "conf"]
     for option in options:
         try:
@@ -188,8 +192,7 @@ class _Reader:
 
     def affected(self, file: Path, changed: Collection[str]) -> bool:
         """Whether a workload's values can depend on one of these files."""
-        parts = [Path(name).parts for name in changed]
-        if self.relative(file) in changed or any(p[-1] == "config.yaml" or p[-2:-1] in _SETTINGS for p in parts if len(p) > 1):
+        if self.relative(file) in changed or _of_settings(changed):
             return True
         if not any(name.endswith(KERNELS) for name in changed):
             return False
@@ -204,7 +207,7 @@ class _Reader:
     def workload(self, spec: WorkloadSpec, file: Path, settings: Values) -> Values:
         """Every effective value of a workload that a run of it depends on, apart from the settings that all share."""
         where = self.relative(file)
-        values: Values = {key: (value, where, at, 0) for key, value, at in _declared(spec)}
+        values: Values = {key: (value, where, at, 0) for key, value, at in _declared(spec, self.relative(spec.source))}
         for key, own, at in (
             ("verify.phase", spec.phase, ""),
             ("verify.require", spec.require, ""),
@@ -265,11 +268,11 @@ def _inherited(file: Path, depth: int = 0) -> list[Path]:
     return [f for name in names for f in ([file] if name == "_self_" else _inherited(file.parent / f"{name}.yaml", depth + 1))]
 
 
-def _declared(spec: WorkloadSpec) -> Iterator[tuple[str, Any, str]]:
+def _declared(spec: WorkloadSpec, source: str) -> Iterator[tuple[str, Any, str]]:
     """(path, value, key in the YAML) of what a workload's file declares, defaults filled in."""
     for key in ("question", "chapter", "lab", "claim", "cache", "ranks"):
         yield key, getattr(spec, key), key
-    yield "source", content.shown(spec.source), "source"
+    yield "source", source, "source"
     yield "cuda", sorted(spec.cuda), "cuda"
     yield "reference", spec.reference.name, "reference"
     yield "baseline", _variant(spec.baseline), "baseline"

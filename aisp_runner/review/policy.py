@@ -80,6 +80,8 @@ def read(folder: Path) -> Policy:
     if not path.is_file():
         return Policy(severities)
     data = load_yaml(path)
+    if isinstance(data.get("rules"), dict):  # YAML's reading of off is False
+        data = data | {"rules": {rule: OFF if severity is False else severity for rule, severity in data["rules"].items()}}
     found = schema.problems(data, "review")
     for index, waiver in enumerate(data.get("waivers", []) if not found else ()):
         found += [problem] if (problem := known(waiver["rule"], f"waivers[{index}].rule")) else []

@@ -56,10 +56,9 @@ def footer(review: Review) -> str:
     told = ", ".join(f"{count} {severity}" for severity, count in counts.items())
     count = len(review.files)
     changed = f"{count} file differs" if count == 1 else f"{count} files differ"
-    return (
-        f"{told}{f', {waived} waived' if waived else ''}; {changed}, {review.affected} of {review.workloads} workloads affected. "
-        f"{review.base} -> {review.head}, rules and waivers of {review.base}."
-    )
+    told += f", {waived} waived" if waived else ""
+    told += f"; {changed}, {review.affected} of {review.workloads} workloads affected. "
+    return f"{told}{review.base} -> {review.head}, rules and waivers of {review.base}."
 
 
 def markdown(review: Review) -> str:

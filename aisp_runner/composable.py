@@ -22,12 +22,18 @@ RESOLVERS = re.compile(r"\$\{(now:[-%\w.:]{1,40}|hydra:job\.(num|id))\}")
 """What a setting on the command line may ask for besides: the time, and a job's number in a sweep."""
 
 PACKAGE = re.compile(r"^\s*#\s*@package\b[ \t]*(\S*)", re.MULTILINE)
+MEASURED = "override /measure@_global_.measure"
+"""What a suite's `defaults:` may say."""
 SELECTORS = ("workload", "chapter", "lab", "suite")
 
 
 def refuse_composition(value: dict[str, Any], text: str, kind: str, where: str) -> None:
     """A workload, chapter or suite is one file that says everything: what it could pull in would escape a reviewer."""
-    if "defaults" in value:
+    if kind == "suite":
+        for entry in value.get("defaults") or []:
+            if not isinstance(entry, dict) or any(key != MEASURED or not NAME.fullmatch(str(entry[key])) for key in entry):
+                raise ConfigError(f"{where}: defaults: a suite's defaults name how it is measured: {MEASURED}: NAME.")
+    elif "defaults" in value:
         raise ConfigError(f"{where}: defaults: a {kind} is one file that pulls in no other. Write its keys out.")
     if PACKAGE.search(text):
         raise ConfigError(f"{where}: it has a `# @package` line, which could change a run's settings. Remove the line.")

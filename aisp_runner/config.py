@@ -105,6 +105,7 @@ def refuse_uncomposable(words: Sequence[str], folders: Sequence[Path]) -> None:
     """
     sweep = bool({"-m", "--multirun"} & set(words))
     groups = {re.split(r"[@/=]", word.lstrip("+~"))[0] for word in words if "=" in word}
+    groups |= {"measure"} if "suite" in groups else set()
     for folder in folders[1:]:
         if (folder / "hydra").exists():
             raise ConfigError(f"{shown(folder / 'hydra')}: a config dir brings no settings of Hydra. Remove this folder.")

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema
 
-from aisp_runner.content import content_root
+from aisp_runner.content import installed_root
 from aisp_runner.errors import did_you_mean
 
 MAX_PROBLEMS = 50
@@ -26,7 +26,7 @@ MAX_KEY = 60
 @functools.cache
 def load(name: str) -> dict[str, Any]:
     """The schema schemas/NAME.schema.json."""
-    loaded: dict[str, Any] = json.loads((content_root() / "schemas" / f"{name}.schema.json").read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads((installed_root() / "schemas" / f"{name}.schema.json").read_text("utf-8"))
     return loaded
 
 

@@ -22,7 +22,7 @@ from aisp_runner.errors import ConfigError
 CONTENT_FOLDERS = ("kernels", "labs")
 """Folders of the content root whose sources are named relative to it, so that a plan travels between machines."""
 
-MAX_BYTES = 1 << 19
+MAX_BYTES = 1 << 18
 """Size of a source file; the largest of this project has 20 KB."""
 
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*"([^"\n]+)"', re.MULTILINE)
@@ -83,15 +83,18 @@ def closure(path: Path) -> list[Path]:
     """A kernel file and the sibling modules it imports, also through each other; the file first, then by path.
 
     Siblings are files and packages in the kernel file's folder that `import name`, `from name import x` or a relative import
-    finds.
+    finds. Raises ConfigError for what is no Python, and for more than no person wrote.
     """
     path = path.resolve()
     seen: dict[Path, None] = {}
-    todo = [path]
+    todo, size = [path], 0
     while todo:
         file = todo.pop()
         if file not in seen:
             seen[file] = None
+            size += file.stat().st_size
+            if size > 2 * MAX_BYTES:
+                raise ConfigError(f"{shown(path)}: with what it imports beside it, it has over {MAX_BYTES >> 9} KiB. Split it.")
             todo.extend(_imported(file, path.parent))
     return [path, *sorted(file for file in seen if file != path)]
 
@@ -139,8 +142,9 @@ def _digest(path: Path) -> str:
 
 
 def _parse(path: Path) -> ast.Module:
+    """The syntax tree of a file, which nobody may change: it is kept for as long as the file stays the same."""
     try:
-        return ast.parse(_content(path), filename=str(path))
+        return _parsed(str(path), _content(path))
     except (RecursionError, MemoryError):
         raise ConfigError(f"{shown(path)}: not Python: it is nested too deeply.") from None
     except SyntaxError as error:
@@ -158,6 +162,16 @@ def _content(path: Path) -> bytes:
     if size > MAX_BYTES:
         raise ConfigError(f"{shown(path)}: it has {size / 2**20:.1f} MiB; a source may have {MAX_BYTES / 2**20:g}. Split it.")
     return path.read_bytes()
+
+
+@functools.lru_cache(maxsize=8)
+def _parsed(name: str, text: bytes) -> ast.Module:
+    return ast.parse(text, filename=name)
+
+
+@functools.lru_cache(maxsize=512)
+def _imports(name: str, text: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in ast.walk(_parsed(name, text)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -189,11 +203,12 @@ def _shown_parameters(given: ast.arguments) -> list[str]:
 
 def _imported(file: Path, folder: Path) -> Iterator[Path]:
     """Files in `folder` that `file` imports, anywhere in its text."""
-    for node in ast.walk(_parse(file)):
+    _parse(file)  # raises for what is no Python
+    for node in _imports(str(file), _content(file)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _module_files(folder, alias.name.split("."))
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = folder if node.level == 0 else file.parents[node.level - 1]
             parts = node.module.split(".") if node.module else []
             yield from _module_files(base, parts)

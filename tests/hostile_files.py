@@ -107,6 +107,13 @@ def sparse(path: Path) -> None:
         file.truncate(HEAVY)
 
 
+def forty(folder: Path) -> None:
+    """A source that imports forty others, each as large as one may be."""
+    (folder / "k.py").write_text(KERNEL + "".join(f"import k{i}\n" for i in range(40)))
+    for i in range(40):
+        (folder / f"k{i}.py").write_text("x = [" + "1," * 120_000 + "]\n")
+
+
 def linked(target: str) -> Callable[[Path], object]:
     return lambda path: path.symlink_to(target)
 
@@ -283,9 +290,10 @@ PATHS = {
     "a FIFO as the source": Hostile(source(os.mkfifo), "is no regular file"),
     "a device as the source": Hostile(source(linked("/dev/zero")), "is no regular file"),
     "a folder as the source": Hostile(source(Path.mkdir), "is no regular file"),
-    "100 MB as the source": Hostile(source(sparse), "a source may have 0.5"),
+    "100 MB as the source": Hostile(source(sparse), "a source may have 0.25"),
     "a nested source": Hostile(source(lambda path: path.write_text("x = " + "(" * 90_000)), "not Python"),
-    "minus signs as the source": Hostile(source(lambda path: path.write_text("x = " + "-" * 400_000 + "1")), "not Python"),
+    "40 sources": Hostile(forty, "", lint=False, run_says="it has over 512 KiB", file="k.py"),
+    "minus signs as the source": Hostile(source(lambda path: path.write_text("x = " + "-" * 200_000 + "1")), "not Python"),
     "zero bytes as the source": Hostile(source(lambda path: path.write_bytes(b"\0" * 100)), "not Python"),
     "a source with a zero byte": Hostile(changed("../k.py", '"../k\\0.py"'), UNSEEN, listed=True),
     "CUDA C++ beside the config dir": Hostile(also(f"cuda: [../{OUTSIDE}/k.cu]"), "lies outside the folder"),
@@ -356,6 +364,25 @@ HYDRA = {
         "measure/m.yaml",
         lint=False,
         run_says="only names of files beside it",
+    ),
+    "a suite that overrides": Hostile(
+        put("suite/s.yaml", "title: x\ndefaults: [override /hydra/launcher: evil]\nselect: {workloads: [x]}\n"),
+        "a suite's defaults name how it is measured",
+        ("+suite=s",),
+        "suite/s.yaml",
+    ),
+    "a suite that calls back": Hostile(
+        lambda folder: (
+            put("suite/s.yaml", "title: x\ndefaults: [override /measure@_global_.measure: m]\nselect: {workloads: [x]}\n")(
+                folder
+            ),
+            put("measure/m.yaml", "# @package _global_\n" + CALLBACK)(folder),
+        ),
+        "",
+        ("+suite=s",),
+        "measure/m.yaml",
+        lint=False,
+        run_says="a config dir brings no such settings",
     ),
     "a setting with a bomb": Hostile(
         put("measure/m.yaml", ALIASES), "", ("+workload=x", "measure=m"), "measure/m.yaml", lint=False, run_says=VALUES

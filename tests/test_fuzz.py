@@ -146,7 +146,7 @@ GOOD: dict[str, object] = {
     "question": "Is it faster?", "source": "../k.py", "baseline": "loop", "optimized": ["fast"],
     "axes": {"cpu": {"n": [4]}},
     "inputs": {"a": {"shape": ["n"], "dtype": "float32"}},
-    "outputs": {"c": {"shape": ["n"], "dtype": "float32", "rtol": 1e-6, "atol": 0.0, "because": "one rounding of a float32 sum"}},
+    "outputs": {"c": {"shape": ["n"], "dtype": "float32", "rtol": 1e-6, "atol": 0.0, "because": "one float32 rounding of it"}},
 }  # fmt: skip
 
 

@@ -81,6 +81,7 @@ def _parser() -> Parser:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML, for the test page of a CI system")
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
     _lint_parser(commands)
@@ -201,7 +202,7 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 
 def _show(parsed: argparse.Namespace) -> int:
-    from aisp_runner import record, report
+    from aisp_runner import junit, record, report
     from aisp_runner.case import to_json
     from aisp_runner.plan_file import load_plan
 
@@ -214,6 +215,8 @@ def _show(parsed: argparse.Namespace) -> int:
     wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
     if plan and any(r["plan_sha256"] != plan.sha256() for r in records):
         wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
+    if parsed.junit:
+        junit.write(parsed.junit, records, skips, wrong)
     if parsed.json:
         _write_json({"run_dir": str(run_dir), "records": records, "skips": to_json(skips), "contradictions": wrong})
     elif parsed.markdown:

@@ -14,7 +14,7 @@ from aisp_runner.content import content_root
 MAX_BYTES = 1 << 18
 """A config is a page; what is larger is not one."""
 
-GROUPS = ("workload", "workloads", "chapter", "lab", "suite")
+GROUPS = ("workload", "workloads", "chapter", "lab", "suite", "measure")
 """Folders inside a config dir. A file elsewhere is taken to be alone in its folder."""
 
 KINDS = (

@@ -17,7 +17,14 @@ from aisp_runner.lint.rules import ERROR, GPU_GIB, WARNING, judge
 from aisp_runner.spec import workload_from_dict
 from aisp_runner.yaml_bounds import LEDGER, PAGE
 
-BY_FOLDER = {"workload": "workload", "workloads": "workload", "chapter": "chapter", "lab": "chapter", "suite": "suite"}
+BY_FOLDER = {
+    "workload": "workload",
+    "workloads": "workload",
+    "chapter": "chapter",
+    "lab": "chapter",
+    "suite": "suite",
+    "measure": "measure",
+}
 """Schema of a YAML file, by the name of the folder it lies in."""
 BY_NAME = {"quarantine.yaml": "quarantine", "expected.yaml": "expected"}
 

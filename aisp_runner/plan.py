@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import expression, machine, sources
+from aisp_runner.axes import cases, overridden, refuse_unknown
 from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, Variant
 from aisp_runner.config import Request, compose
 from aisp_runner.content import shown
@@ -72,6 +72,7 @@ def make_plan(request: Request, world: World) -> Plan:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
+    refuse_unknown(request.settings.get("axes", {}), specs)
     planner = Planner(request.settings, world)
     for spec in specs:
         planner.add(spec)
@@ -101,6 +102,7 @@ class Planner:
     def add(self, spec: WorkloadSpec) -> None:
         """Plan every comparison of a workload: its cases times its variants."""
         device = self._device(spec)
+        spec = overridden(spec, device, self.settings.get("axes", {}))
         variants = self._variants(spec)
         reason = self._unmet(spec, device)
         if not reason and spec.baseline.device not in ("any", device):
@@ -255,7 +257,7 @@ def _candidate(text: str) -> tuple[Path, str]:
 def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]:
     """Axis values of each case and whether it is held out."""
     axes = spec.axes[device]
-    declared = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*axes.values())]
+    declared = cases(spec, device)
     held_out = [{axis: case[axis] for axis in axes} for case in spec.held_out.get(device, ())]
     return [(case, False) for case in declared] + [(case, True) for case in held_out]
 

@@ -1,6 +1,8 @@
-"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings;
+`aisp new` makes files.
 
 aisp list        what there is to run, and what of it runs here
+aisp new         files for a workload, protection, attack or chapter, to be changed
 aisp lint        what is wrong or questionable in config files, with file and line
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
 aisp show        a run's table again
@@ -23,8 +25,9 @@ from typing import Any, NoReturn
 
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.new.command import add_parser as add_new
 
-COMMANDS = ("list", "learn", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = ("list", "learn", "new", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
 
 class Parser(argparse.ArgumentParser):
@@ -81,6 +84,7 @@ def _parser() -> Parser:
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
+    add_new(commands)
     _lint_parser(commands)
 
     explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")

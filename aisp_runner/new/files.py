@@ -29,7 +29,9 @@ class Scaffold:
     """Commands to go on with."""
 
     def write(self) -> None:
-        """Writes all new files or none, and then the pages. Raises ConfigError, before anything is written, for one that is there already."""
+        """Writes all new files or none, and then the pages. Raises ConfigError; for a file that is there already before
+        anything is written.
+        """
         there = [shown(path) for path in self.files if os.path.lexists(path)]
         if there:
             verb = "is" if len(there) == 1 else "are"
@@ -62,7 +64,7 @@ def replace(path: Path, text: str) -> None:
         raise ConfigError(f"{shown(path)}: cannot be written: {error.strerror}.") from None
 
 
-def filled(name: str, **words: str) -> str:
+def filled(name: str, /, **words: str) -> str:
     """The template templates/NAME with ${word} replaced. A word that is not given is our own mistake: KeyError."""
     return string.Template((TEMPLATES / f"{name}.tmpl").read_text("utf-8")).substitute(words)
 

@@ -33,8 +33,8 @@ def workload(name: str, into: Path | None = None, chapter: str = "", lab: str = 
         folder = into.expanduser().absolute()
         if folder.resolve() == content_root() / "conf":
             raise ConfigError(f"--into {into}: these are the repository's own configs. Leave --into out.")
-        yaml, kernel, source = folder / "workload" / f"{name}.yaml", folder / f"{name}.py", f"../{name}.py"
-        where = f"--config-dir {into} "
+        source, where = f"../{name}.py", f"--config-dir {into} "
+        yaml, kernel = folder / "workload" / f"{name}.yaml", folder / f"{name}.py"
     then = [
         f"aisp lint {shown(yaml)}",
         f"aisp-run {where}+workload={name} verify.phase=gate",

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aisp_runner import __version__
+from aisp_runner.config_page.command import add_arguments as add_config
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 from aisp_runner.new.command import add_parser as add_new
-from aisp_runner.review.command import add_arguments as add_config
 
 COMMANDS = ("list", "learn", "new", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
 
@@ -207,9 +207,9 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 def _show(parsed: argparse.Namespace) -> int:
     if parsed.config is not None:
-        from aisp_runner.review import command as review
+        from aisp_runner.config_page import command
 
-        return review.run(parsed, _write_lines)
+        return command.run(parsed, _write_lines)
     if parsed.settings or parsed.config_dir:
         raise ConfigError("settings and --config-dir go with --config WORKLOAD. A run's table needs its folder alone.")
     from aisp_runner import record, report

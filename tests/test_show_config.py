@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from aisp_runner import aisp
+from aisp_runner.config_page.command import as_json, composed
+from aisp_runner.config_page.page import ANY_GPU
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError
 from aisp_runner.plan import World, plan_of
 from aisp_runner.protect import registry
-from aisp_runner.review.command import as_json, review
-from aisp_runner.review.page import ANY_GPU
 
 VECTOR_ADD = "conf/workload/ch06_vector_add.yaml"
 Captured = pytest.CaptureFixture[str]
@@ -75,7 +75,7 @@ def mine(tmp_path: Path) -> Path:
 
 
 def page(name: str, *overrides: str, config_dirs: tuple[Path, ...] = ()) -> dict[str, Any]:
-    made = review(name, overrides, config_dirs)
+    made = composed(name, overrides, config_dirs)
     return as_json(made, made.sections())
 
 
@@ -267,7 +267,7 @@ def test_settings_without_a_config_are_refused(capsys: Captured) -> None:
     assert "settings and --config-dir go with --config WORKLOAD" in capsys.readouterr().err
     assert aisp.main(["show", "--config", "ch06_vector_add", "--markdown"]) == 2
     with pytest.raises(ConfigError, match="there is no workload 'nothing'"):
-        review("nothing", [])
+        composed("nothing", [])
 
 
 def test_the_page_fits_its_width_and_says_the_same_as_the_json(capsys: Captured) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 from aisp_runner import sources
 from aisp_runner.case import Case, Tensor
 from aisp_runner.config import Request, load_yaml
+from aisp_runner.config_page.origin import Origin, Settings, Words, at, default, document, field_lines
 from aisp_runner.content import shown
 from aisp_runner.plan import MARGINS, Planner, World, bytes_of, measure_of, spec_of
 from aisp_runner.protect import registry
-from aisp_runner.review.origin import Origin, Settings, Words, at, default, document, field_lines
 from aisp_runner.spec import TensorSpec, VariantSpec, WorkloadSpec
 
 ANY_GPU = {"name": "a GPU that meets the requirements", "capability": "99.9"}
@@ -39,7 +39,7 @@ class Row:
 Sections = dict[str, list[Row]]
 
 
-class Review:
+class ConfigPage:
     """One workload with the settings of a request. Raises ConfigError as planning it does."""
 
     def __init__(self, request: Request, folders: tuple[Path, ...]) -> None:

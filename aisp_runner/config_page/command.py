@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aisp_runner.errors import ConfigError
 
 if TYPE_CHECKING:
-    from aisp_runner.review.page import Review, Sections
+    from aisp_runner.config_page.page import ConfigPage, Sections
 
 KEY = 34
 """Columns of a key, at most."""
@@ -31,7 +31,7 @@ def run(given: argparse.Namespace, write_lines: Callable[[Callable[[int], list[t
     if given.markdown:
         raise ConfigError("--markdown is for a run's table. With --config there is --json.")
     words = [str(given.run_dir)] if given.run_dir else []
-    made = review(given.config, [*words, *given.settings], given.config_dir)
+    made = composed(given.config, [*words, *given.settings], given.config_dir)
     sections = made.sections()
     if given.json:
         sys.stdout.write(json.dumps(as_json(made, sections), indent=2, ensure_ascii=False) + "\n")
@@ -40,13 +40,13 @@ def run(given: argparse.Namespace, write_lines: Callable[[Callable[[int], list[t
     return 0
 
 
-def review(workload: str, overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> Review:
+def composed(workload: str, overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> ConfigPage:
     """A workload by its name or YAML file, with the settings that a run with these overrides would have.
 
     Raises ConfigError, in the words of aisp-run.
     """
     from aisp_runner import cli, config
-    from aisp_runner.review.page import Review
+    from aisp_runner.config_page.page import ConfigPage
 
     dirs, name = list(config_dirs), workload.removeprefix("+workload=")
     if name.endswith((".yaml", ".yml")):
@@ -69,10 +69,10 @@ def review(workload: str, overrides: Sequence[str], config_dirs: Sequence[Path] 
         raise ConfigError(message) from None
     if len(request.files) != 1:
         raise ConfigError(f"--config {workload}: {len(request.files)} workloads, and a page shows one. Name one.")
-    return Review(request, config.config_folders(dirs))
+    return ConfigPage(request, config.config_folders(dirs))
 
 
-def as_json(made: Review, sections: Sections) -> dict[str, Any]:
+def as_json(made: ConfigPage, sections: Sections) -> dict[str, Any]:
     """The page as plain values."""
     from aisp_runner.content import shown
 
@@ -80,7 +80,7 @@ def as_json(made: Review, sections: Sections) -> dict[str, Any]:
     return head | {"sections": {title: [row.to_json() for row in rows] for title, rows in sections.items()}}
 
 
-def lines(made: Review, sections: Sections, width: int) -> Iterator[tuple[str, str]]:
+def lines(made: ConfigPage, sections: Sections, width: int) -> Iterator[tuple[str, str]]:
     """The page as (text, style): key, value and, at the end or on a line of its own, who sets it."""
     from aisp_runner.content import shown
 

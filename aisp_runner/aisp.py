@@ -4,6 +4,7 @@
 aisp list        what there is to run, and what of it runs here
 aisp new         files for a workload, protection, attack or chapter, to be changed
 aisp lint        what is wrong or questionable in config files, with file and line
+aisp review      what a change of configs means for what is measured, and whether it may go in without a word
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
 aisp show        a run's table again; with --config what a workload measures, and which line says so
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
@@ -27,8 +28,11 @@ from aisp_runner import __version__
 from aisp_runner.config_page.command import add_arguments as add_config
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
 from aisp_runner.new.command import add_parser as add_new
+from aisp_runner.review import command as review
 
-COMMANDS = ("list", "learn", "new", "lint", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = (
+    "list", "learn", "new", "lint", "review", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine",
+)  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,6 +94,7 @@ def _parser() -> Parser:
     _verify_record_parser(commands)
     add_new(commands)
     _lint_parser(commands)
+    review.add_parser(commands)
 
     explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")
     explain.add_argument("run", nargs="?", type=Path, metavar="RUN", help="its folder or records.jsonl; default: the newest")

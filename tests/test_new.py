@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -229,6 +230,9 @@ def test_an_installation_without_tests_makes_workloads_of_ones_own_alone(
 def test_every_template_travels_with_the_wheel_and_is_filled_by_its_words() -> None:
     shipped = {str(path.relative_to(files.TEMPLATES)) for path in files.TEMPLATES.rglob("*.tmpl")}
     assert {name.partition("/")[0] for name in shipped} == {"attack", "chapter", "protection", "workload"}
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "aisp_runner" in wheel["only-include"]  # with all files below it that git does not ignore
+    assert not any(name in (ROOT / ".gitignore").read_text().split() for name in ("*.tmpl", "templates/", "new/"))
     with pytest.raises(KeyError):
         files.filled("chapter/chapter.yaml", name="ch21")
 

@@ -25,7 +25,7 @@ def digest(path: Path, function: str, cuda: tuple[str, ...] = ()) -> str:
             wanted.add(name)
             todo += sorted(parts.defined[name][1])
     told = [parts.always, *(parts.defined[name][0] for name in sorted(wanted))]
-    told += [_parts(file).whole for file in sources.closure(path)[1:]]
+    told += [_parts(file).whole for file in _siblings(path)]
     for name in cuda:
         told += [hashlib.sha256(file.read_bytes()).hexdigest() for file in sources.with_headers(path.parent / name)]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
@@ -49,6 +49,11 @@ class _Parts:
             if not names:
                 loose.append(_dump(node))
         self.always = "".join(loose)
+
+
+@functools.lru_cache(maxsize=4096)
+def _siblings(path: Path) -> list[Path]:
+    return sources.closure(path)[1:]
 
 
 @functools.lru_cache(maxsize=4096)

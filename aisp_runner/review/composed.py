@@ -30,6 +30,8 @@ from aisp_runner.spec import TensorSpec, VariantSpec, WorkloadSpec, find_source,
 
 GROUPS = ("measure", "protect", "environment", "device")
 """Groups of settings: a run takes one option of each."""
+MEASURE = "measure="
+"""Key of the option of `measure` that a suite is measured with."""
 DEFAULT = ""
 """The settings of a run that names none of them."""
 MOST_INHERITED = 10
@@ -154,6 +156,8 @@ def _suites(folders: Sequence[Path], files: dict[str, Path], made: Snapshot, rea
                 chosen = config.select({"workload": [], "chapter": [], "lab": [], "suite": [file.stem]}, files, folders)
                 where = reader.relative(file)
                 made.suites[file.stem] = dict.fromkeys(chosen, (True, where, "select", 0))
+                named = config.load_yaml(file).get("defaults", [{}])[0]
+                made.suites[file.stem][MEASURE] = next(iter(named.values()), "standard"), where, "defaults", 0
             except ConfigError as error:
                 made.problems.append((reader.relative(file), str(error)))
         for group in ("chapter", "lab"):

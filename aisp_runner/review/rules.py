@@ -45,6 +45,7 @@ from typing import Any
 
 from aisp_runner.errors import did_you_mean
 from aisp_runner.review.changes import ABSENT, Change
+from aisp_runner.review.composed import MEASURE
 
 BLOCK, WARN, INFO = "block", "warn", "info"
 SEVERITIES = (BLOCK, WARN, INFO)
@@ -60,6 +61,7 @@ BITS = {
     "int8": 7,
     "uint8": 8,
 }
+MEASURES = ("quick", "standard", "publication")
 PHASES, REQUIRED = ("detect", "quarantine", "gate"), ("valid", "not_slower", "faster")
 FEWER_IS_WEAKER = (
     "processes", "rounds", "min_rounds", "seconds", "device_rounds", "serial", "batch_ms", "batch_gpu_ms", "verify_seconds",
@@ -111,6 +113,8 @@ def _whole(c: Change) -> Meaning:
 
 
 def _listed(c: Change) -> Meaning:
+    if c.key == MEASURE:
+        return _ordered(MEASURES, "statistics-weakened", "statistics-strengthened")(c, ())
     if c.kind == "suite":
         gone = c.new is ABSENT
         word = "no longer runs" if gone else "now runs"

@@ -126,6 +126,14 @@ OF_ALL = [
     Edit("limits-relaxed", "conf/environment/shared_host.yaml", "batch_seconds: 20.0", "batch_seconds: 200.0", "limits:", ALL),
     Edit("changed", "conf/environment/shared_host.yaml", "memory_gib: 8.0", "memory_gib: 4.0", "limits:", ALL),
     Edit("target-code", "conf/config.yaml", "candidate: null", "candidate: kernels/branchless.py::where", "candidate:", ALL),
+    Edit(
+        "statistics-weakened",
+        "conf/suite/all.yaml",
+        "title:",
+        "defaults: [{override /measure@_global_.measure: quick}]\ntitle:",
+        "defaults",
+        0,
+    ),
     Edit("workload-removed", "conf/suite/quick.yaml", "    - ch07_transpose\n", "", "select:", 0),
 ]
 """Edits of what every workload shares."""

@@ -1,10 +1,12 @@
-"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings;
+`aisp new` makes files.
 
 aisp list        what there is to run, and what of it runs here
+aisp new         files for a workload, protection, attack or chapter, to be changed
 aisp lint        what is wrong or questionable in config files, with file and line
 aisp review      what a change of configs means for what is measured, and whether it may go in without a word
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
-aisp show        a run's table again
+aisp show        a run's table again; with --config what a workload measures, and which line says so
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
 aisp explain     why a case was refused or is undecided, and how an honest author goes on
 aisp doctor      what this machine can measure, and how to mend what it cannot
@@ -23,10 +25,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aisp_runner import __version__
+from aisp_runner.config_page.command import add_arguments as add_config
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.new.command import add_parser as add_new
 from aisp_runner.review import command as review
 
-COMMANDS = ("list", "learn", "lint", "review", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = (
+    "list", "learn", "new", "lint", "review", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine",
+)  # fmt: skip
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,13 +82,17 @@ def _parser() -> Parser:
     learn.add_argument("--json", action="store_true", help="the page and the ranges as JSON")
     learn.set_defaults(command=_learn)
 
-    show = commands.add_parser("show", help="a run's table again; exit 3 when a record contradicts itself")
+    show = commands.add_parser(
+        "show", help="a run's table again; --config: what is measured; exit 3: a record contradicts itself"
+    )
     show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    add_config(show)
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
+    add_new(commands)
     _lint_parser(commands)
     review.add_parser(commands)
 
@@ -201,6 +211,12 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 
 def _show(parsed: argparse.Namespace) -> int:
+    if parsed.config is not None:
+        from aisp_runner.config_page import command
+
+        return command.run(parsed, _write_lines)
+    if parsed.settings or parsed.config_dir:
+        raise ConfigError("settings and --config-dir go with --config WORKLOAD. A run's table needs its folder alone.")
     from aisp_runner import record, report
     from aisp_runner.case import to_json
     from aisp_runner.plan_file import load_plan

@@ -67,7 +67,7 @@ def make_plan(request: Request, world: World) -> Plan:
     specs, problems = [], []
     for file in request.files:
         try:
-            specs.append(_spec(file, request))
+            specs.append(spec_of(file, request))
         except ConfigError as error:
             problems.append(str(error))
     if problems:
@@ -79,7 +79,8 @@ def make_plan(request: Request, world: World) -> Plan:
     return Plan(tuple(planner.cases), tuple(planner.skips), request.overrides)
 
 
-def _spec(file: Path, request: Request) -> WorkloadSpec:
+def spec_of(file: Path, request: Request) -> WorkloadSpec:
+    """One of a request's workloads, with the command line's `workload.*`. Raises ConfigError."""
     spec = load_workload(file)
     if request.changed is None or file != request.files[0]:
         return spec
@@ -190,7 +191,7 @@ class Planner:
 
     def _too_large(self, spec: WorkloadSpec, axes: dict[str, int], tensors: tuple[tuple[Tensor, ...], ...], device: str) -> str:
         """Why a case's tensors do not fit, or ""."""
-        need = sum(_bytes(tensor) for group in tensors for tensor in group)
+        need = sum(bytes_of(tensor) for group in tensors for tensor in group)
         sizes = ",".join(f"{axis}={size}" for axis, size in axes.items())
         text = f"one call's tensors take {need / 2**30:.2f} GiB at {sizes}"
         limit = self.limits.memory_gib * 2**30
@@ -232,7 +233,7 @@ class Planner:
             require=verify.get("require") or spec.require,
             work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
             work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
-            measure=_measure(self.settings, spec, verify.get("phase") or spec.phase),
+            measure=measure_of(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
             ranks=spec.ranks,
             protections=self.protections,
@@ -280,7 +281,8 @@ def _ranked(tensor: Tensor, rank: int) -> Tensor:
     return dataclasses.replace(tensor, name=f"{tensor.name}@{rank}", rank=rank)
 
 
-def _bytes(tensor: Tensor) -> int:
+def bytes_of(tensor: Tensor) -> int:
+    """Memory of one tensor, bytes."""
     total = ITEM_BYTES[tensor.dtype]
     for size in tensor.shape:
         total *= size
@@ -300,7 +302,8 @@ MARGINS = {"kernel": 0.01, "wall": 0.02}
 """Margin of a workload that names none, by what it claims."""
 
 
-def _measure(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+def measure_of(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+    """How long and how often a workload is measured with these settings. Raises ConfigError."""
     values = dict(settings.get("measure", {}))
     calls = values.pop("calls", None)
     if calls is not None and calls[0] >= calls[1]:

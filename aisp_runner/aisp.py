@@ -89,6 +89,9 @@ def _parser() -> Parser:
     form = show.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
     form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.add_argument(
+        "--curves", action="store_true", help="by size: geometric mean, worst size, where a variant begins to win"
+    )
     add_config(show)
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
@@ -230,6 +233,8 @@ def _show(parsed: argparse.Namespace) -> int:
     wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
     if plan and any(r["plan_sha256"] != plan.sha256() for r in records):
         wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
+    if parsed.curves:
+        return _curves(parsed, records)
     if parsed.json:
         _write_json({"run_dir": str(run_dir), "records": records, "skips": to_json(skips), "contradictions": wrong})
     elif parsed.markdown:
@@ -243,6 +248,20 @@ def _show(parsed: argparse.Namespace) -> int:
     for text in wrong:
         sys.stderr.write(f"contradiction: {report.clean(text)}\n")
     return 3 if wrong else 0
+
+
+def _curves(parsed: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+    from aisp_runner import curves
+
+    if parsed.markdown:
+        raise ConfigError("--curves has no form in Markdown. Leave one of the two out, or use --json.")
+    found = curves.of_records(records)
+    if parsed.json:
+        _write_json(curves.as_json(found))
+    else:
+        told = curves.lines(found) or ["No variant was measured at two sizes or more."]
+        sys.stdout.write("\n".join(told).rstrip() + "\n")
+    return 0
 
 
 def _verify_record(parsed: argparse.Namespace) -> int:

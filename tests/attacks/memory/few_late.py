@@ -1,7 +1,7 @@
 """location.background_thread: one call in many is left to a thread, which writes it a little later.
 
-Too few for a comparison of some calls to come across them, and late enough that those at the end of a batch are written after it.
-What all outputs are watched for sees them. Twin: hands the same calls to the thread and waits for it.
+Too few for a comparison of some calls to come across them, and late enough that those at the end of a batch are written after
+it. What all outputs are watched for sees them. Twin: hands the same calls to the thread and waits for it.
 """
 
 import queue

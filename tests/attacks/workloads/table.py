@@ -1,4 +1,7 @@
-"""c = atan2(a, b), then atan2(u, v) of two weights, whose part is the same in every call. a, b: [n], u, v: [3 n], c: [4 n] float32."""
+"""c = atan2(a, b), then atan2(u, v) of two weights, whose part is the same in every call.
+
+a, b: [n], u, v: [3 n], c: [4 n] float32.
+"""
 
 import torch
 

@@ -269,8 +269,8 @@ def _judge(run_dir: Path, made: Plan, told: Told) -> None:
     told.chain_broken += verified.exit_code != 0
 
 
-def go(runs: int, seed: int, console: Console) -> dict[str, Any]:
-    """All runs; gives the figures."""
+def go(runs: int, seed: int, console: Console, out: Path | None = None) -> dict[str, Any]:
+    """All runs; gives the figures. out: where they are written after each run."""
     tolds: list[Told] = []
     with tempfile.TemporaryDirectory(prefix="aisp-chaos-") as base:
         lengths = [_length(Path(base) / f"calm{n}") for n in range(2)]
@@ -286,6 +286,8 @@ def go(runs: int, seed: int, console: Console) -> dict[str, Any]:
             )
             end = "sound" if told.sound else f"NOT SOUND: {'; '.join(told.findings) or told}"
             console.write(f"[{number + 1}/{runs}] {victims}: {told.attempts} attempts, {end}", "" if told.sound else "bold red")
+            if out:
+                out.write_text(json.dumps(figures(tolds, runs, seed, length_s), indent=1) + "\n", "utf-8")
     return figures(tolds, runs, seed, length_s)
 
 
@@ -334,9 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     given = parser.parse_args(arguments)
     console = Console()
-    made = go(given.runs, given.seed, console)
-    if given.out:
-        given.out.write_text(json.dumps(made, indent=1) + "\n", "utf-8")
+    made = go(given.runs, given.seed, console, given.out)
     console.write(json.dumps({key: value for key, value in made.items() if key != "findings"}), "bold")
     return 0 if made["sound"] == made["runs"] else 1
 

@@ -81,16 +81,25 @@ def _meminfo(name: str) -> int | None:
 
 
 def _group() -> tuple[int | None, int | None]:
-    """(limit, memory in use that cannot be reclaimed) of the control group, version 2; None where there is none."""
+    """(limit, memory in use that cannot be reclaimed) of the control group; None where there is none, or it tells nothing."""
+    own = dict.fromkeys(("", "memory"), "/")
+    for line in _text(machine.ROOT / "proc/self/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        own |= {name: path for name in controllers.split(",") if name in own}
     folder = machine.ROOT / "sys/fs/cgroup"
-    own = next((line[3:] for line in _text(machine.ROOT / "proc/self/cgroup").splitlines() if line.startswith("0::")), "/")
-    for place in (folder / own.lstrip("/"), folder):
-        limit = _text(place / "memory.max").strip()
-        if limit.isdigit():
-            cache = re.search(r"^inactive_file (\d+)", _text(place / "memory.stat"), re.MULTILINE)
-            used = _text(place / "memory.current").strip()
-            return int(limit), max(0, int(used) - int(cache[1] if cache else 0)) if used.isdigit() else None
+    for base, name, (most, now, cached) in ((folder, own[""], _V2), (folder / "memory", own["memory"], _V1)):
+        for place in (base / name.lstrip("/"), base):
+            limit = _text(place / most).strip()
+            if limit.isdigit():
+                cache = re.search(rf"^{cached} (\d+)", _text(place / "memory.stat"), re.MULTILINE)
+                used = _text(place / now).strip()
+                return int(limit), max(0, int(used) - int(cache[1] if cache else 0)) if used.isdigit() else None
     return None, None
+
+
+_V2 = ("memory.max", "memory.current", "inactive_file")
+_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+"""Names of the limit, the use and the cache that can be reclaimed, by the version of control groups."""
 
 
 def _text(path: Path) -> str:

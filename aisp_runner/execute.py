@@ -167,6 +167,9 @@ def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways
         whole = [records[slot.number] for slot in found.slots]
         code = verdict.exit_code(whole)
         return whole
+    except KeyboardInterrupt:
+        bench.console.interrupted([r for _, r in sorted(records.items())], progress.left, bench.run_dir)
+        raise
     finally:
         bench.console.close()
         lines.ended(progress, code)

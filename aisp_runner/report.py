@@ -83,6 +83,12 @@ class Console:
             self.write(f"exit {exit_code}: {names.get(exit_code, 'failed')}", "bold red")
         self.write(f"Next: {next_step(records, skips, run_dir)}", "bold")
 
+    def interrupted(self, records: Sequence[dict[str, Any]], left: int, run_dir: Path | str) -> None:
+        """The table of what there is, and how to go on."""
+        self.close()
+        self.table(records, ())
+        self.write(f"Interrupted with {left} cases left. To go on: aisp-run resume={run_dir}", "bold")
+
     def table(self, records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> None:
         """Every record a row, the first reason of each refusal below, then what was skipped."""
         if any(record.get("unprotected") for record in records):

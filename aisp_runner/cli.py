@@ -172,9 +172,10 @@ def _planned(request: config.Request, resumed: str | None) -> tuple[Plan, Path, 
 
     if resumed:
         folder = resume_folder(Path(resumed).expanduser())
-        shard = load_shard(folder / "plan.json")
-        plan = make_plan(request, this_machine()) if request.files else load_plan(folder / "plan.json")
-        return plan, folder, shard
+        before, shard = load_plan(folder / "plan.json"), load_shard(folder / "plan.json")
+        plan = make_plan(request, this_machine()) if request.files else before
+        same = (plan.cases, plan.skips) == (before.cases, before.skips)  # the command line alone may differ: it says resume=
+        return before if same else plan, folder, shard
     plan = make_plan(request, this_machine())
     folder = run_folder(request.settings.get("run_dir"), plan)
     save_plan(plan, folder / "plan.json")

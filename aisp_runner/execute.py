@@ -21,7 +21,7 @@ from typing import Any
 from aisp_runner import chain, host_memory, quarantine, record, record_file, resume, verdict
 from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
-from aisp_runner.errors import AispError, ConfigError, HostError
+from aisp_runner.errors import AispError, ConfigError, DiskError, HostError
 from aisp_runner.keys import Key, Keys
 from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
 from aisp_runner.pool import Pool
@@ -113,7 +113,10 @@ def run_plan(
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     chain.signing_key()  # likewise
     refuse_inspection()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{run_dir}: the folder cannot be made: {error.strerror}. Name another with run_dir=FOLDER.") from None
     with record_file.alone(run_dir):
         found = _begun(bench, ways)
         records = _go_through(found, bench, lock_clocks, ways)
@@ -156,9 +159,7 @@ def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways
                     made["machine"] = {**made["machine"], "locked_clocks": asdict(locked)}
                 if slot.supersedes:
                     made["supersedes"] = slot.supersedes
-                made["quarantined"] = quarantine.update(quarantine.default_path(), made, bench.run_dir)
-                record.append(bench.run_dir / record.FILE, made)
-                record.validate(made)
+                _write_down(made, bench)
                 records[slot.number] = {**made, "samples": [], "evidence": []}
                 seconds = (time.perf_counter_ns() - start_ns) / 1e9
                 progress.add(made, seconds)
@@ -173,6 +174,26 @@ def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways
     finally:
         bench.console.close()
         lines.ended(progress, code)
+
+
+def _write_down(made: dict[str, Any], bench: Bench) -> None:
+    """The record is on the disk when this returns, and also when the quarantine file, which comes first, cannot be written.
+
+    Raises DiskError and ConfigError then.
+    """
+    trouble: AispError | None = None
+    try:
+        made["quarantined"] = quarantine.update(quarantine.default_path(), made, bench.run_dir)
+    except ConfigError as odd:
+        trouble = odd
+    except OSError as full:
+        trouble = DiskError(
+            f"{quarantine.default_path()}: could not be written: {full.strerror}. The record is in {bench.run_dir}."
+        )
+    record.append(bench.run_dir / record.FILE, made)
+    record.validate(made)
+    if trouble is not None:
+        raise trouble
 
 
 def _refuse_lock(plan: Plan, lock_clocks: bool) -> None:

@@ -129,9 +129,12 @@ def locked(descriptor: int) -> Iterator[None]:
 def alone(run_dir: Path) -> Iterator[None]:
     """While the block runs, no other run writes to this folder. Ends with the process, however that ends.
 
-    Raises ConfigError where one does.
+    Raises ConfigError where one does, and DiskError where the folder cannot be written.
     """
-    descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise DiskError(f"{run_dir}: the folder cannot be written: {error.strerror}. Make room, or name another.") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -156,6 +156,24 @@ def test_a_record_file_on_a_full_disk_ends_the_run_and_what_was_measured_is_ther
     assert verify(run_dir).exit_code == 0
 
 
+def test_a_quarantine_file_that_cannot_be_written_loses_no_record(
+    server: ForkServer, tmp_path: Path, small_tmp: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("AISP_QUARANTINE", str(small_tmp / "quarantine.yaml"))
+    (small_tmp / "others").write_bytes(b"x" * small_free(small_tmp))
+    wrong = case(tmp_path / "wrong", HONEST + "    c[7] = 0\n", phase="quarantine")
+    with pytest.raises(DiskError, match=r"quarantine\.yaml: could not be written: No space left on device\. The record is in "):
+        ran(Plan((wrong, case(tmp_path / "next", n=4096))), tmp_path / "run", server)
+    assert [r["status"] for r in lines(tmp_path / "run")] == ["INVALID"]
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(server: ForkServer, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DiskError, match=r"file/run: the folder cannot be made: Not a directory\. Name another with run_dir="):
+        ran(Plan((case(tmp_path / "one"),)), tmp_path / "file" / "run", server)
+
+
 def small_free(place: Path) -> int:
     told = os.statvfs(place)
     return told.f_bavail * told.f_bsize

@@ -2,6 +2,7 @@
 
 aisp list        what there is to run, and what of it runs here
 aisp lint        what is wrong or questionable in config files, with file and line
+aisp review      what a change of configs means for what is measured, and whether it may go in without a word
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
 aisp show        a run's table again
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
@@ -25,20 +26,11 @@ from typing import Any, NoReturn
 
 from aisp_runner import __version__
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.review import command as review
 
 COMMANDS = (
-    "list",
-    "learn",
-    "lint",
-    "show",
-    "verify-record",
-    "explain",
-    "audit",
-    "doctor",
-    "plan",
-    "merge",
-    "peak",
-    "quarantine",
+    *("list", "learn", "lint", "review", "show", "verify-record", "explain", "audit", "doctor"),
+    *("plan", "merge", "peak", "quarantine"),
 )
 
 
@@ -97,6 +89,7 @@ def _parser() -> Parser:
     show.set_defaults(command=_show)
     _verify_record_parser(commands)
     _lint_parser(commands)
+    review.add_parser(commands)
     _shards_parser(commands)
 
     explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")

@@ -7,10 +7,22 @@ from pathlib import Path
 
 from aisp_runner.errors import ConfigError
 
+_elsewhere: list[Path] = []
+
+
+def content_root() -> Path:
+    """Absolute path of the folder that holds conf/ and kernels/: that of `installed_root`, or what `read_from` named last."""
+    return _elsewhere[-1] if _elsewhere else installed_root()
+
+
+def read_from(folder: Path) -> None:
+    """Reads configs and kernels from this folder from now on: for the process that composes another revision."""
+    _elsewhere.append(folder.resolve())
+
 
 @functools.cache
-def content_root() -> Path:
-    """Absolute path of the folder that holds conf/, kernels/ and schemas/.
+def installed_root() -> Path:
+    """Absolute path of the folder that holds this runner's own conf/, kernels/ and schemas/.
 
     In a repository checkout that is the parent of this package; in an installed wheel it is `aisp_runner/content`.
     Raises ConfigError when neither is there.

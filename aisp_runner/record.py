@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import chain, record_file, verdict
-from aisp_runner.content import content_root
+from aisp_runner.content import installed_root
 from aisp_runner.errors import AispError, ConfigError, DiskError, did_you_mean
 from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate
 
@@ -127,7 +127,7 @@ def complaints(document: Any, name: str) -> list[str]:
 @functools.cache
 def _schema(name: str) -> dict[str, Any]:
     """A schema with the schemas it refers to in place."""
-    path = content_root() / "schemas" / f"{name}.schema.json"
+    path = installed_root() / "schemas" / f"{name}.schema.json"
     try:
         schema: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except OSError as error:

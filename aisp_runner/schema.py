@@ -12,14 +12,14 @@ from typing import Any
 
 import jsonschema
 
-from aisp_runner.content import content_root
+from aisp_runner.content import installed_root
 from aisp_runner.errors import did_you_mean
 
 
 @functools.cache
 def load(name: str) -> dict[str, Any]:
     """The schema schemas/NAME.schema.json."""
-    loaded: dict[str, Any] = json.loads((content_root() / "schemas" / f"{name}.schema.json").read_text("utf-8"))
+    loaded: dict[str, Any] = json.loads((installed_root() / "schemas" / f"{name}.schema.json").read_text("utf-8"))
     return loaded
 
 

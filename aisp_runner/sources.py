@@ -7,6 +7,7 @@ them. Blind spot: a module imported under a computed name, and a file that is op
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import os
 import re
@@ -126,8 +127,9 @@ def _digest(path: Path) -> str:
 
 
 def _parse(path: Path) -> ast.Module:
+    """The syntax tree of a file, which nobody may change: it is kept for as long as the file stays the same."""
     try:
-        return ast.parse(path.read_bytes(), filename=str(path))
+        return _parsed(str(path), path.read_bytes())
     except SyntaxError as error:
         line = f" line {error.lineno}:" if error.lineno else ""
         raise ConfigError(f"{shown(path)}:{line} not Python: {error.msg}.") from None
@@ -135,6 +137,16 @@ def _parse(path: Path) -> ast.Module:
         raise ConfigError(f"{shown(path)}: not Python: {error}.") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+
+
+@functools.lru_cache(maxsize=512)
+def _parsed(name: str, text: bytes) -> ast.Module:
+    return ast.parse(text, filename=name)
+
+
+@functools.lru_cache(maxsize=512)
+def _imports(name: str, text: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    return tuple(node for node in ast.walk(_parsed(name, text)) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 def _top_level(body: list[ast.stmt]) -> Iterator[ast.stmt]:
@@ -166,11 +178,12 @@ def _shown_parameters(given: ast.arguments) -> list[str]:
 
 def _imported(file: Path, folder: Path) -> Iterator[Path]:
     """Files in `folder` that `file` imports, anywhere in its text."""
-    for node in ast.walk(_parse(file)):
+    _parse(file)  # raises for what is no Python
+    for node in _imports(str(file), file.read_bytes()):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _module_files(folder, alias.name.split("."))
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = folder if node.level == 0 else file.parents[node.level - 1]
             parts = node.module.split(".") if node.module else []
             yield from _module_files(base, parts)

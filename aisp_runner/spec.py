@@ -105,7 +105,7 @@ def workload_from_dict(name: str, data: Mapping[str, Any], origin: str, folder: 
     if not found:
         found = _declared_problems(data)
     if not found:
-        source, found = _source(str(data["source"]), folder)
+        source, found = find_source(str(data["source"]), folder)
         spec = _build(name, data, origin, source)
         found = found or _tensor_problems(spec) + _function_problems(spec)
         if not found:
@@ -198,7 +198,7 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _source(source: str, folder: Path) -> tuple[Path, list[str]]:
+def find_source(source: str, folder: Path) -> tuple[Path, list[str]]:
     """Where a workload's source lies, and what is wrong with it.
 
     Looked for beside the YAML, in the config dir above it, and below the content root when it names one of its folders.

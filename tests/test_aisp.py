@@ -190,7 +190,8 @@ def test_quarantine_is_listed_and_released(capsys: Captured) -> None:
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["shwo"],
-        "'shwo' is no command. Did you mean 'show'? Commands: list, learn, lint, show, verify-record, explain, audit, doctor, "
+        "'shwo' is no command. Did you mean 'show'? Commands: list, learn, lint, review, show, "
+        "verify-record, explain, audit, doctor, "
         "peak, quarantine.",
     ),
     "an unknown option": (["list", "--jsno"], "unrecognized arguments: --jsno"),

@@ -17,7 +17,7 @@ import pytest
 
 from aisp_runner import plan_schema, schema
 from aisp_runner.case import Limits, Measure, Plan, to_json
-from aisp_runner.config import load_yaml
+from aisp_runner.config import compose, load_yaml
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError
 from aisp_runner.plan import World, plan_of
@@ -469,3 +469,8 @@ def test_planning_a_chapter_is_quick_and_imports_neither_torch_nor_a_kernel(tmp_
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert (time.perf_counter_ns() - start) / 1e9 < 5.0  # 0.5 s on a quiet machine
+
+
+@pytest.mark.parametrize(("said", "processes"), [([], 1), (["measure=standard"], 5), (["measure.processes=3"], 3)])
+def test_a_suite_may_say_how_it_is_measured_and_the_command_line_says_it_last(said: list[str], processes: int) -> None:
+    assert compose(["+suite=quick", *said]).settings["measure"]["processes"] == processes

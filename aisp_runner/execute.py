@@ -160,7 +160,7 @@ def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways
                 if slot.supersedes:
                     made["supersedes"] = slot.supersedes
                 _write_down(made, bench)
-                records[slot.number] = {**made, "samples": [], "evidence": []}
+                records[slot.number] = resume.bare(made)
                 seconds = (time.perf_counter_ns() - start_ns) / 1e9
                 progress.add(made, seconds)
                 bench.console.case_finished(made, progress.words())

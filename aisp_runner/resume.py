@@ -120,11 +120,28 @@ def whole_records(path: Path, torn: bool = False) -> Iterator[dict[str, Any]]:
             before = chain.End({"chain": found["chain"]} if chain.has_chain(found) else found, before.index + 1, False)
 
 
+_ROOM: dict[str, Any] = {
+    "samples": [],
+    "evidence": [],
+    "state": None,
+    "errors": {},
+    "sources": {},
+    "machine": {},
+    "device_clock": None,
+}
+"""What takes room in a record and is in no row of the table, and what stands there instead."""
+
+
 def slim(r: dict[str, Any]) -> dict[str, Any]:
     """A record without what takes room: enough for its row of the table. One without a chain stays whole: its digest is of
     all of it.
     """
-    return {**r, "samples": [], "evidence": []} if chain.has_chain(r) else r
+    return bare(r) if chain.has_chain(r) else r
+
+
+def bare(r: dict[str, Any]) -> dict[str, Any]:
+    """The same of a record whose digest nobody will ask for."""
+    return {**r, **_ROOM}
 
 
 def _said(slots: Sequence[Slot], mended: str) -> list[str]:

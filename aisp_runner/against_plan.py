@@ -39,6 +39,13 @@ def matched(records: Sequence[dict[str, Any]], plan: Plan) -> tuple[list[Case | 
     return found, [case for named, cases in waiting.items() for case in cases[told[named] :]]
 
 
+def in_order(records: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """The records in the order of the plan's cases; those of none come last."""
+    places = {id(case): place for place, case in enumerate(plan.cases)}
+    of = [places[id(case)] if case is not None else len(places) for case in matched(records, plan)[0]]
+    return [records[i] for i in sorted(range(len(records)), key=of.__getitem__)]
+
+
 def differences(record: dict[str, Any], case: Case) -> list[Difference]:
     """What a record, which the schema accepts, says otherwise than its case."""
     return [*_terms(record, case), *_rules(record, case), *_protections(record, case), *_amounts(record, case)]

@@ -243,6 +243,7 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 def _show(parsed: argparse.Namespace) -> int:
     from aisp_runner import record, record_file, report
+    from aisp_runner.against_plan import in_order
     from aisp_runner.case import to_json
     from aisp_runner.plan_file import earlier_plans, load_plan
 
@@ -257,6 +258,7 @@ def _show(parsed: argparse.Namespace) -> int:
     if plan and {r["plan_sha256"] for r in records} - {known.sha256() for known in plans if known}:
         wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
     written, records = len(records), record_file.standing(records)
+    records = in_order(records, plan) if plan else records
     if parsed.json:
         _write_json({"run_dir": str(run_dir), "records": records, "skips": to_json(skips), "contradictions": wrong})
     elif parsed.markdown:

@@ -81,14 +81,18 @@ def test_a_run_of_a_part_bears_itself_out_and_says_that_it_is_one(parts: Parts) 
     assert "shard 1/2 of the plan: records of its 2 of 4 cases alone are asked for" in notes(parts.run_dirs[0])
 
 
-def test_merged_records_are_one_run_that_bears_itself_out(parts: Parts, copies: list[Path]) -> None:
+def test_merged_records_are_one_run_that_bears_itself_out(
+    parts: Parts, copies: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     made = merge(Path("all"), copies)
     assert (made.records, made.standing, made.duplicates, made.missing, made.exit_code) == (4, 4, 0, [], 0)
     assert sorted(sizes_of(lines(Path("all")))) == list(SIZES)
     assert load_plan(Path("all/plan.json")) == parts.plan and load_shard(Path("all/plan.json")) == WHOLE
     assert wrong(Path("all")) == []
     assert "merged: 4 of 4 records were first written to other files, and their chains were checked" in notes(Path("all"))
-    assert aisp.main(["show", "all"]) == 0
+    assert sizes_of(lines(Path("all"))) == [2048, 8192, 4096, 16384], "part by part"
+    assert aisp.main(["show", "--json", "all"]) == 0
+    assert sizes_of(json.loads(capsys.readouterr().out)["records"]) == list(SIZES), "in the plan's order"
 
 
 def test_a_merged_record_is_word_for_word_what_the_part_wrote(copies: list[Path]) -> None:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import expression, machine, sources
+from aisp_runner import expression, host_memory, machine, sources
 from aisp_runner.axes import cases, overridden, refuse_unknown
 from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, Variant
 from aisp_runner.config import Request, compose
@@ -31,12 +31,6 @@ from aisp_runner.spec import (
     workload_from_dict,
 )
 
-ITEM_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
-"""Bytes an element takes, by dtype."""
-
 
 @dataclass(frozen=True)
 class World:
@@ -48,13 +42,15 @@ class World:
     """Why there is no GPU."""
     cores: int = 1
     """CPU cores this process may use."""
+    memory_bytes: int | None = None
+    """Host memory that this process may use; None where that is not known."""
 
 
 @cache
 def this_machine() -> World:
     """The facts of the machine this runs on."""
     gpus, why = machine.gpus()
-    return World(tuple(gpus), why, len(os.sched_getaffinity(0)))
+    return World(tuple(gpus), why, len(os.sched_getaffinity(0)), host_memory.total_bytes())
 
 
 def plan_of(overrides: Sequence[str], config_dirs: Iterable[Path] = (), world: World | None = None) -> Plan:
@@ -191,12 +187,16 @@ class Planner:
 
     def _too_large(self, spec: WorkloadSpec, axes: dict[str, int], tensors: tuple[tuple[Tensor, ...], ...], device: str) -> str:
         """Why a case's tensors do not fit, or ""."""
-        need = sum(bytes_of(tensor) for group in tensors for tensor in group)
+        need = sum(host_memory.tensor_bytes(tensor) for group in tensors for tensor in group)
         sizes = ",".join(f"{axis}={size}" for axis, size in axes.items())
         text = f"one call's tensors take {need / 2**30:.2f} GiB at {sizes}"
         limit = self.limits.memory_gib * 2**30
         if device == "cpu" and need > limit:
             return f"{text}, more than limits.memory_gib={self.limits.memory_gib:g}"
+        if device == "cpu":
+            measure = measure_of(self.settings, spec, self.settings.get("verify", {}).get("phase") or spec.phase)
+            least = host_memory.least_bytes(tensors[0], tensors[1], measure)
+            return host_memory.too_little(least, self.world.memory_bytes, f"the case at {sizes}", "this machine has")
         memory = self.world.gpus[0].get("memory_bytes") if device == "cuda" else None
         if memory and 2 * need > memory:
             return f"{text}; twice that is more than the {memory / 2**30:.0f} GiB of {self.world.gpus[0].get('name')}"
@@ -279,14 +279,6 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
 
 def _ranked(tensor: Tensor, rank: int) -> Tensor:
     return dataclasses.replace(tensor, name=f"{tensor.name}@{rank}", rank=rank)
-
-
-def bytes_of(tensor: Tensor) -> int:
-    """Memory of one tensor, bytes."""
-    total = ITEM_BYTES[tensor.dtype]
-    for size in tensor.shape:
-        total *= size
-    return total
 
 
 def _work(value: str | float | None, axes: dict[str, int], where: str, device: str) -> float | None:

@@ -191,7 +191,7 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["shwo"],
         "'shwo' is no command. Did you mean 'show'? Commands: list, learn, new, lint, review, show, verify-record, explain, "
-        "audit, doctor, peak, quarantine.",
+        "audit, doctor, plan, merge, peak, quarantine.",
     ),
     "an unknown option": (["list", "--jsno"], "unrecognized arguments: --jsno"),
     "an unknown workload": (["list", "ch6"], "'ch6' is no workload, chapter or lab."),

@@ -297,6 +297,19 @@ def test_case_larger_than_the_memory_limit_is_skipped(mine: Path) -> None:
     assert made.skips[0].reason == "one call's tensors take 48.43 GiB at n=4000000000,m=3, more than limits.memory_gib=8"
 
 
+def test_case_larger_than_the_machines_memory_is_skipped_with_the_figures(mine: Path) -> None:
+    world = dataclasses.replace(CPU, memory_bytes=256)
+    made = plan(mine, "+workload=tst_add", world=world)
+    assert not made.cases
+    reason = skips(made)[-1].partition(": ")[2]
+    assert re.fullmatch(
+        r"the case at n=6,m=7 takes at least 0\.00 GiB of host memory \(oracle, judge and every process of the variants\), "
+        r"and this machine has 0\.00 GiB; fewer sets of processes \(measure\.processes\) take less",
+        reason,
+    ), reason
+    assert plan(mine, "+workload=tst_add", world=dataclasses.replace(CPU, memory_bytes=2**30)).cases
+
+
 def test_size_that_is_no_whole_number_is_refused(mine: Path) -> None:
     text = refusal(mine, "+workload=tst_add", "workload.axes.cpu.n=[1]")
     assert "outputs.c.shape: 'n // 2' is 0 at n=1, m=3; a size is a whole number, at least 1." in text

@@ -14,7 +14,8 @@ from aisp_runner.case import Case, Tensor
 from aisp_runner.config import Request, load_yaml
 from aisp_runner.config_page.origin import Origin, Settings, Words, at, default, document, field_lines
 from aisp_runner.content import shown
-from aisp_runner.plan import MARGINS, Planner, World, bytes_of, measure_of, spec_of
+from aisp_runner.host_memory import tensor_bytes
+from aisp_runner.plan import MARGINS, Planner, World, measure_of, spec_of
 from aisp_runner.protect import registry
 from aisp_runner.spec import TensorSpec, VariantSpec, WorkloadSpec
 
@@ -236,7 +237,7 @@ def _case(case: Case) -> str:
     """Sizes, the shapes that result, and what one call takes."""
     sizes = ",".join(f"{axis}={size}" for axis, size in case.axes.items()) or "no axes"
     shapes = ", ".join(f"{t.name} {_shape(t)}" for t in (*case.inputs, *case.outputs))
-    total = sum(bytes_of(t) for t in (*case.inputs, *case.outputs))
+    total = sum(tensor_bytes(t) for t in (*case.inputs, *case.outputs))
     work = [f"{case.work_bytes:,.0f} bytes must move"] if case.work_bytes is not None else []
     work += [f"{case.work_flops:,.0f} operations"] if case.work_flops is not None else []
     held = " held out" if case.held_out else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from aisp_runner import expression
 from aisp_runner.axes import cases
 from aisp_runner.errors import ConfigError
-from aisp_runner.plan import ITEM_BYTES
+from aisp_runner.host_memory import ITEM_BYTES
 from aisp_runner.spec import TensorSpec, WorkloadSpec
 
 ERROR, WARNING = "error", "warning"

@@ -85,18 +85,7 @@ def _parser() -> Parser:
     learn.add_argument("--json", action="store_true", help="the page and the ranges as JSON")
     learn.set_defaults(command=_learn)
 
-    show = commands.add_parser(
-        "show", help="a run's table again; --config: what is measured; exit 3: a record contradicts itself"
-    )
-    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
-    form = show.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
-    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
-    show.add_argument(
-        "--curves", action="store_true", help="by size: geometric mean, worst size, where a variant begins to win"
-    )
-    add_config(show)
-    show.set_defaults(command=_show)
+    _show_parser(commands)
     _verify_record_parser(commands)
     add_new(commands)
     _lint_parser(commands)
@@ -150,6 +139,21 @@ def _parser() -> Parser:
     for action in (shown, release):
         action.add_argument("--file", type=Path, help="default: AISP_QUARANTINE, or quarantine.yaml here")
     return parser
+
+
+def _show_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    show = commands.add_parser(
+        "show", help="a run's table again; --config: what is measured; exit 3: a record contradicts itself"
+    )
+    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
+    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.add_argument(
+        "--curves", action="store_true", help="by size: geometric mean, worst size, where a variant begins to win"
+    )
+    add_config(show)
+    show.set_defaults(command=_show)
 
 
 def _lint_parser(commands: argparse._SubParsersAction[Parser]) -> None:

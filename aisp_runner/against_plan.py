@@ -28,15 +28,22 @@ def matched(records: Sequence[dict[str, Any]], plan: Plan) -> tuple[list[Case | 
     """
     waiting: dict[tuple[Any, ...], list[Case]] = {}
     for case in plan.cases:
-        waiting.setdefault(_identity(case), []).append(case)
+        waiting.setdefault(identity(case), []).append(case)
     told: Counter[tuple[Any, ...]] = Counter()
     found: list[Case | None] = []
     for record in records:
-        identity = _claimed_identity(record)
-        cases = waiting.get(identity)
-        found.append(cases[min(told[identity], len(cases) - 1)] if cases else None)
-        told[identity] += 1
-    return found, [case for identity, cases in waiting.items() for case in cases[told[identity] :]]
+        named = claimed_identity(record)
+        cases = waiting.get(named)
+        found.append(cases[min(told[named], len(cases) - 1)] if cases else None)
+        told[named] += 1
+    return found, [case for named, cases in waiting.items() for case in cases[told[named] :]]
+
+
+def in_order(records: Sequence[dict[str, Any]], plan: Plan) -> list[dict[str, Any]]:
+    """The records in the order of the plan's cases; those of none come last."""
+    places = {id(case): place for place, case in enumerate(plan.cases)}
+    of = [places[id(case)] if case is not None else len(places) for case in matched(records, plan)[0]]
+    return [records[i] for i in sorted(range(len(records)), key=of.__getitem__)]
 
 
 def differences(record: dict[str, Any], case: Case) -> list[Difference]:
@@ -44,12 +51,14 @@ def differences(record: dict[str, Any], case: Case) -> list[Difference]:
     return [*_terms(record, case), *_rules(record, case), *_protections(record, case), *_amounts(record, case)]
 
 
-def _identity(case: Case) -> tuple[Any, ...]:
+def identity(case: Case) -> tuple[Any, ...]:
+    """What a comparison is known by, whatever its terms are."""
     names = (case.workload, case.optimized.name, case.baseline.name, case.candidate, case.device, case.held_out)
     return (*names, tuple(sorted(case.axes.items())))
 
 
-def _claimed_identity(record: dict[str, Any]) -> tuple[Any, ...]:
+def claimed_identity(record: dict[str, Any]) -> tuple[Any, ...]:
+    """The same of a record."""
     where = record["case"]
     names = (record["workload"], record["variant"], record["baseline"], record["candidate"], where["device"], where["held_out"])
     return (*names, tuple(sorted(where["axes"].items())))

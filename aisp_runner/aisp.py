@@ -1,13 +1,17 @@
-"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings;
+`aisp new` makes files.
 
 aisp list        what there is to run, and what of it runs here
+aisp new         files for a workload, protection, attack or chapter, to be changed
 aisp lint        what is wrong or questionable in config files, with file and line
 aisp review      what a change of configs means for what is measured, and whether it may go in without a word
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
-aisp show        a run's table again
+aisp show        a run's table again; with --config what a workload measures, and which line says so
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
 aisp explain     why a case was refused or is undecided, and how an honest author goes on
 aisp doctor      what this machine can measure, and how to mend what it cannot
+aisp plan split  parts of a plan, one a machine
+aisp merge       one file of records of the parts' runs
 aisp peak        what this machine can do at most: measures its ceilings, and keeps them for the roofline of later runs
 aisp quarantine  whose numbers are withheld, and letting one out
 """
@@ -23,10 +27,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aisp_runner import __version__
+from aisp_runner.config_page.command import add_arguments as add_config
 from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
+from aisp_runner.new.command import add_parser as add_new
 from aisp_runner.review import command as review
 
-COMMANDS = ("list", "learn", "lint", "review", "show", "verify-record", "explain", "audit", "doctor", "peak", "quarantine")
+COMMANDS = (
+    *("list", "learn", "new", "lint", "review", "show", "verify-record", "explain", "audit", "doctor"),
+    *("plan", "merge", "peak", "quarantine"),
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,16 +85,12 @@ def _parser() -> Parser:
     learn.add_argument("--json", action="store_true", help="the page and the ranges as JSON")
     learn.set_defaults(command=_learn)
 
-    show = commands.add_parser("show", help="a run's table again; exit 3 when a record contradicts itself")
-    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
-    form = show.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
-    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
-    show.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML, for the test page of a CI system")
-    show.set_defaults(command=_show)
+    _show_parser(commands)
     _verify_record_parser(commands)
+    add_new(commands)
     _lint_parser(commands)
     review.add_parser(commands)
+    _shards_parser(commands)
 
     explain = commands.add_parser("explain", help="why a case was refused or is undecided, and how an honest author goes on")
     explain.add_argument("run", nargs="?", type=Path, metavar="RUN", help="its folder or records.jsonl; default: the newest")
@@ -136,6 +141,22 @@ def _parser() -> Parser:
     return parser
 
 
+def _show_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    show = commands.add_parser(
+        "show", help="a run's table again; --config: what is measured; exit 3: a record contradicts itself"
+    )
+    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
+    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.add_argument(
+        "--curves", action="store_true", help="by size: geometric mean, worst size, where a variant begins to win"
+    )
+    show.add_argument("--junit", type=Path, metavar="FILE", help="also write JUnit XML, for the test page of a CI system")
+    add_config(show)
+    show.set_defaults(command=_show)
+
+
 def _lint_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     lint = commands.add_parser("lint", help="what is wrong or questionable in config files; exit 2 when there are errors")
     lint.add_argument(
@@ -159,6 +180,41 @@ def _verify_record_parser(commands: argparse._SubParsersAction[Parser]) -> None:
     verify.add_argument("--key-file", type=Path, metavar="FILE", help="the signing key; without it no signature is checked")
     verify.add_argument("--json", action="store_true", help="as JSON")
     verify.set_defaults(command=_verify_record)
+
+
+def _shards_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    plan = commands.add_parser("plan", help="parts of a plan, to be run on several machines")
+    split = plan.add_subparsers(metavar="ACTION", required=True).add_parser("split", help="write one file a part")
+    split.add_argument("parts", type=int, metavar="N", help="how many")
+    split.add_argument("plan", type=Path, metavar="PLAN", help="a plan.json of aisp-run mode=plan")
+    split.add_argument("--out", type=Path, metavar="DIR", help="default: beside the plan")
+    split.set_defaults(command=_plan_split)
+    merge = commands.add_parser("merge", help="one file of records of the parts' runs; exit 3 when cases are missing")
+    merge.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    merge.add_argument("run_dirs", type=Path, nargs="+", metavar="RUN_DIR", help="the folders of the parts' runs")
+    merge.add_argument("--mixed", action="store_true", help="also of different runners, devices or drivers")
+    merge.add_argument("--json", action="store_true", help="as JSON")
+    merge.set_defaults(command=_merge)
+
+
+def _plan_split(parsed: argparse.Namespace) -> int:
+    from aisp_runner import shards
+
+    made = shards.split(parsed.plan, parsed.parts, parsed.out)
+    _write_lines(lambda width: [(f"{path}  {cases} cases", "") for path, cases in made])
+    _write_lines(lambda width: [(f"On each machine: python -m aisp_runner.execute {made[0][0].name} --run-dir DIR", "dim")])
+    return 0
+
+
+def _merge(parsed: argparse.Namespace) -> int:
+    from aisp_runner import shards
+
+    made = shards.merge(parsed.out, parsed.run_dirs, parsed.mixed)
+    if parsed.json:
+        _write_json(made.to_json())
+    else:
+        _write_lines(lambda width: made.lines())
+    return made.exit_code
 
 
 def _list(parsed: argparse.Namespace) -> int:
@@ -202,9 +258,16 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 
 def _show(parsed: argparse.Namespace) -> int:
-    from aisp_runner import junit, record, report
+    if parsed.config is not None:
+        from aisp_runner.config_page import command
+
+        return command.run(parsed, _write_lines)
+    if parsed.settings or parsed.config_dir:
+        raise ConfigError("settings and --config-dir go with --config WORKLOAD. A run's table needs its folder alone.")
+    from aisp_runner import junit, record, record_file, report
+    from aisp_runner.against_plan import in_order
     from aisp_runner.case import to_json
-    from aisp_runner.plan_file import load_plan
+    from aisp_runner.plan_file import earlier_plans, load_plan
 
     run_dir = parsed.run_dir or _newest_run()
     if not (run_dir / record.FILE).is_file() and not (run_dir / "plan.json").is_file():
@@ -213,8 +276,13 @@ def _show(parsed: argparse.Namespace) -> int:
     plan = load_plan(run_dir / "plan.json", check=False) if (run_dir / "plan.json").is_file() else None
     skips = plan.skips if plan else ()
     wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
-    if plan and any(r["plan_sha256"] != plan.sha256() for r in records):
+    plans = [plan, *(load_plan(path, check=False) for path in earlier_plans(run_dir))] if plan else []
+    if plan and {r["plan_sha256"] for r in records} - {known.sha256() for known in plans if known}:
         wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
+    written, records = len(records), record_file.standing(records)
+    records = in_order(records, plan) if plan else records
+    if parsed.curves:
+        return _curves(parsed, records)
     if parsed.junit:
         junit.write(parsed.junit, records, skips, wrong)
     if parsed.json:
@@ -225,11 +293,29 @@ def _show(parsed: argparse.Namespace) -> int:
         console = report.Console()
         console.write(str(run_dir), "bold")
         console.table(records, skips)
+        if written > len(records):
+            console.write(
+                f"{written - len(records)} superseded records are not shown: docs/sweeps.md#a-key-that-no-longer-fits", "dim"
+            )
         if not records:
             console.write(f"Next: {report.next_step(records, skips, run_dir)}", "bold")
     for text in wrong:
         sys.stderr.write(f"contradiction: {report.clean(text)}\n")
     return 3 if wrong else 0
+
+
+def _curves(parsed: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+    from aisp_runner import curves
+
+    if parsed.markdown:
+        raise ConfigError("--curves has no form in Markdown. Leave one of the two out, or use --json.")
+    found = curves.of_records(records)
+    if parsed.json:
+        _write_json(curves.as_json(found))
+    else:
+        told = curves.lines(found) or ["No variant was measured at two sizes or more."]
+        sys.stdout.write("\n".join(told).rstrip() + "\n")
+    return 0
 
 
 def _verify_record(parsed: argparse.Namespace) -> int:
@@ -246,7 +332,7 @@ def _verify_record(parsed: argparse.Namespace) -> int:
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from aisp_runner import explain, record, report
+    from aisp_runner import explain, record, record_file, report
 
     run, piece = parsed.run or _newest_run(), parsed.case
     if piece is None and not run.exists():
@@ -254,7 +340,7 @@ def _explain(parsed: argparse.Namespace) -> int:
     path = run if run.is_file() else run / record.FILE
     if not path.is_file() and not (run / "plan.json").is_file():
         raise ConfigError(f"{run}: {'no run is in it' if run.is_dir() else 'no such folder or file'}.{_nearby(run)}")
-    records = record.read(path) if path.is_file() else []
+    records = record_file.standing(record.read(path)) if path.is_file() else []
     told = explain.explain(records, explain.choose(records, piece))
     if parsed.json:
         _write_json({"run": str(run)} | told)

@@ -15,6 +15,7 @@ from aisp_runner.case import Case, Tensor, Variant, to_json
 from aisp_runner.device.base import Device, Layout, Memory
 from aisp_runner.errors import ProtocolError, WorkerFault
 from aisp_runner.forkserver import ForkServer
+from aisp_runner.host import oom_kills
 from aisp_runner.wire import WORKER_WORDS, Channel, ChannelClosed
 
 ARM_SECONDS = 1.0
@@ -77,7 +78,7 @@ class Arm:
         """Forks the process and gives it its job; `await_ready` says when it is loaded. meeting: a file by which ranks find
         one another.
         """
-        self.meeting = meeting
+        self.meeting, self._oom_kills = meeting, oom_kills()
         limits = self.case.limits
         mine, theirs = Channel.pair()
         self.server, self.channel = server, Channel(mine, WORKER_WORDS)
@@ -279,6 +280,8 @@ class Arm:
         if ended.cause:
             return WorkerFault(self.role, "limit", f"{self.who()} {ended.cause}")
         how = signal.Signals(-ended.status).name if ended.status < 0 else f"exit status {ended.status}"
+        if ended.status == -signal.SIGKILL and oom_kills() != self._oom_kills:
+            how += ": the kernel had no memory left and killed a process; use smaller sizes, or give the control group more"
         last = f"; it last printed: {ended.tail.strip()[-300:]}" if ended.tail.strip() else ""
         return WorkerFault(self.role, "died", f"{self.who()} ended its process ({how}){last}")
 

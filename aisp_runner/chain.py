@@ -188,6 +188,21 @@ def breaks(records: Sequence[dict[str, Any]]) -> list[Break]:
     return found + _gaps(place) + _links(records, claims, place)
 
 
+def odd_one(record: dict[str, Any], end: End) -> str:
+    """What is wrong with the chain of one record behind this end of a file, in words; "" where it is right.
+
+    For a file that is read record by record. One without a chain is right as long as those before it have none.
+    """
+    claim = _claim(record)
+    if claim is None:
+        return "" if end.last is None or _claim(end.last) is None else "it has no chain, and those before it have one"
+    if claim["index"] != end.index:
+        return f"chain.index is {claim['index']}, and {end.index} is due"
+    if claim["previous"] != (_known_as(end.last) if end.last is not None else str(record.get("plan_sha256", ""))):
+        return "chain.previous does not name what stands before it"
+    return "" if digest(record) == claim["sha256"] else "its content is not the one that chain.sha256 is of"
+
+
 def unsigned(records: Sequence[dict[str, Any]], key: Key) -> list[Break]:
     """Records that this key has not signed as they stand."""
     found = []

@@ -22,8 +22,9 @@ from aisp_runner import __version__, config, schema
 from aisp_runner.case import Plan
 from aisp_runner.content import content_root
 from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
-from aisp_runner.plan_file import save_plan
+from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
 from aisp_runner.pool import Pool
+from aisp_runner.resume import folder_of as resume_folder
 
 USAGE, INTERNAL, INTERRUPTED = 2, 1, 130
 SEVERITY = (INTERNAL, USAGE, 3, 4, 5)
@@ -35,7 +36,8 @@ SETTINGS = """\
   device=auto|cpu|cuda         measure=quick|standard|publication     verify.phase=detect|quarantine|gate
   candidate=FILE.py::FUNCTION  mode=plan (do not run, list the cases) verify.require=valid|not_slower|faster
   run_dir=FOLDER               --config-dir FOLDER (your workloads)   margin=0.05  threads=4  protect=off
-  environment=shared_host|bare_metal    environment.lock_clocks=true (GPU clocks held still; needs root)"""
+  environment=shared_host|bare_metal    environment.lock_clocks=true (GPU clocks held still; needs root)
+  resume=RUN_DIR (run what is missing there)     retry_errors=true     progress=json (JSON lines on stderr)"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -54,6 +56,8 @@ def run(argv: list[str]) -> int:
         if argv == ["--version"]:
             sys.stdout.write(f"aisp-run {__version__}\n")
             return 0
+        if {"-m", "--multirun"} & set(argv) and any(word.startswith("resume=") for word in argv):
+            raise ConfigError("resume with --multirun: each job has a folder of its own. Resume them one by one.")
         return hydra_app(argv, folders)
     except ConfigError as error:
         return refuse(str(error))
@@ -80,7 +84,9 @@ def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
 
 
 def will_run(argv: Sequence[str]) -> bool:
-    """Whether a command line asks for a run, and not for a plan, a config or help."""
+    """Whether a command line asks for a run, and not for a plan, a config or help. What is left of a run may be nothing."""
+    if any(word.startswith("resume=") for word in argv):
+        return False
     flags = [word for word in argv if word.startswith("-") and not word.startswith(("-m", "--multirun", "-cd", "--config-dir"))]
     return has_selection(argv) and "mode=plan" not in argv and not flags
 
@@ -133,21 +139,51 @@ def compose_and_run(argv: list[str], folders: tuple[Path, ...], pool: Pool) -> i
 
 def one_run(request: config.Request, folders: tuple[Path, ...], pool: Pool | None = None) -> int:
     """Plan a request, write plan.json, and run it unless mode=plan. Gives the exit code."""
-    from aisp_runner.plan import make_plan, this_machine
-
-    if not request.files:
+    settings = request.settings
+    resumed = settings.get("resume")
+    if resumed and (wrong := _misused_resume(settings)):
+        raise ConfigError(wrong)
+    if settings.get("retry_errors") and not resumed:
+        raise ConfigError("retry_errors: it goes with resume=RUN_DIR, which names the run whose errors are run again.")
+    if not request.files and not resumed:
         sys.stderr.write(usage(folders))
         raise ConfigError("nothing is selected. Say +workload=NAME, +chapter=TAG, +lab=NAME or +suite=NAME.")
+    plan, folder, shard = _planned(request, resumed)
+    if settings.get("mode") == "plan":
+        sys.stdout.write(listing(plan, folder / "plan.json"))
+        return 0
+    from aisp_runner.execute import Ways, run_plan
+
+    load_torch()
+    ways = Ways(bool(resumed), bool(settings.get("retry_errors")), shard, settings.get("progress") or "plain")
+    return run_plan(plan, folder, pool=pool, lock_clocks=settings.get("environment", {}).get("lock_clocks", False), ways=ways)
+
+
+def _misused_resume(settings: dict[str, Any]) -> str:
+    """Why resume= cannot be taken with the other settings, or ""."""
+    if settings.get("run_dir"):
+        return "resume and run_dir both name a folder. Keep resume=RUN_DIR: the run goes on there."
+    if settings.get("mode") == "plan":
+        return "resume with mode=plan: a plan that is not run is written to a folder of its own. Leave one of the two out."
+    return ""
+
+
+def _planned(request: config.Request, resumed: str | None) -> tuple[Plan, Path, Shard]:
+    """The plan, its folder and the part of it that is run. plan.json is written, but where a run goes on: there `run_plan`
+    does it.
+    """
+    from aisp_runner.plan import make_plan, this_machine
+
+    if resumed:
+        folder = resume_folder(Path(resumed).expanduser())
+        before, shard = load_plan(folder / "plan.json"), load_shard(folder / "plan.json")
+        plan = make_plan(request, this_machine()) if request.files else before
+        same = (plan.cases, plan.skips) == (before.cases, before.skips)  # the command line alone may differ: it says resume=
+        return before if same else plan, folder, shard
     plan = make_plan(request, this_machine())
     folder = run_folder(request.settings.get("run_dir"), plan)
     save_plan(plan, folder / "plan.json")
-    if request.settings.get("mode") == "plan":
-        sys.stdout.write(listing(plan, folder / "plan.json"))
-        return 0
-    from aisp_runner.execute import run_plan
-
-    load_torch()
-    return run_plan(plan, folder, pool=pool, lock_clocks=request.settings.get("environment", {}).get("lock_clocks", False))
+    return plan, folder, WHOLE
 
 
 def load_torch() -> None:
@@ -219,8 +255,8 @@ def flags_first(argv: Sequence[str]) -> list[str]:
 
 
 def has_selection(argv: Sequence[str]) -> bool:
-    """Whether a command line says what to run."""
-    return any(word.lstrip("+").split("=")[0] in config.SELECTORS for word in argv if "=" in word)
+    """Whether a command line says what to run: by name, or as what is missing in a run's folder."""
+    return any(word.lstrip("+").split("=")[0] in (*config.SELECTORS, "resume") for word in argv if "=" in word)
 
 
 def misplaced(argv: Sequence[str], folders: tuple[Path, ...], files: dict[str, Path]) -> None:

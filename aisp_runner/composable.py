@@ -13,8 +13,8 @@ from typing import Any
 
 from aisp_runner.errors import ConfigError
 
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
-NAMES = "the name of a config has letters, digits, _, -, + and . only, and no folder. Rename it."
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}")
+NAMES = "the name of a config has letters, digits, _, -, + and . only, 100 at most, and no folder. Rename it."
 
 REFERENCE = re.compile(r"\$\{[A-Za-z_][\w.]{0,100}\}")
 """Another setting, such as ${measure.rounds}."""

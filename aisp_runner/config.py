@@ -40,8 +40,7 @@ class Request:
 
 
 @functools.lru_cache(maxsize=1024)
-def _loaded(path: Path, stamp: int) -> dict[str, Any]:
-    text = config_text.read(path)
+def _loaded(path: Path, text: str) -> dict[str, Any]:
     value = _plain(text, path)
     kind = path.parent.name
     if value and kind in SELECTORS:
@@ -85,16 +84,17 @@ def _group_file(path: Path, folder: Path) -> None:
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as plain values, read as OmegaConf reads it (1e-3 is a number). Interpolations stay text.
+    """A YAML file as plain values, read as OmegaConf reads it (1e-3 is a number).
 
-    Raises ConfigError with the line for what is not YAML, and for a file that cannot be read.
+    Raises ConfigError with the line for what is not YAML, for an interpolation, and for a file that cannot be read.
     """
     try:
-        return _loaded(path, path.stat().st_mtime_ns)
+        text = config_text.read(path)
     except config_text.UnreadableError as error:
         raise ConfigError(f"{shown(path)}: {error}") from None
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+    return _loaded(path, text)  # by its text: a file may change twice within one tick of its time stamp
 
 
 def refuse_uncomposable(words: Sequence[str], folders: Sequence[Path]) -> None:
@@ -234,7 +234,7 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
                 result.append(key)
             chosen.setdefault(key, []).extend(_names(key, value, files))
             continue
-        result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.")) else override)
+        result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.", "axes.")) else override)
     for name in chosen.get("+workload", []):
         if name in files and (found := schema.key_problems(load_yaml(files[name]))):
             raise ConfigError("\n".join(f"{shown(files[name])}: {problem}" for problem in found))

@@ -5,6 +5,8 @@
     |- BuildError       a source file could not be compiled
     |- WorkerFault      a worker process died, hung or broke the protocol
     |- DeviceError      the device refused what the judge asked of it
+    |- HostError        the machine has too little memory, disk or descriptors for a case
+    |- DiskError        a record or plan could not be written
     '- ProtocolError    a message on a worker's channel is not one of the five
 
 A finding about a candidate is evidence in a record, never an exception.
@@ -30,6 +32,14 @@ class BuildError(AispError):
 
 class DeviceError(AispError):
     """The device refused an allocation, an export or a stream operation of the judge."""
+
+
+class HostError(AispError):
+    """The machine has too little memory, too little room on a disk, or too few descriptors for a case."""
+
+
+class DiskError(AispError):
+    """A record or a plan that could not be written; what was there before is unchanged."""
 
 
 class ProtocolError(AispError):

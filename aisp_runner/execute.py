@@ -1,6 +1,7 @@
 """The order of a run. `run_case` is the whole line, from a case to its record; `run_plan` goes through a plan.
 
-    python -m aisp_runner.execute plan.json [--run-dir DIR] [--lock-clocks]
+    python -m aisp_runner.execute plan.json [--run-dir DIR] [--lock-clocks] [--progress json]
+    python -m aisp_runner.execute [plan.json] --resume RUN_DIR [--retry-errors]
 
 runs a plan where Hydra is not installed and writes the same records as `aisp-run` does.
 """
@@ -12,16 +13,19 @@ import datetime
 import hashlib
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import chain, quarantine, record, verdict
+from aisp_runner import chain, host_memory, quarantine, record, record_file, resume, verdict
 from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
-from aisp_runner.errors import AispError, ConfigError
-from aisp_runner.plan_file import load_plan, save_plan
+from aisp_runner.errors import AispError, ConfigError, DiskError, HostError
+from aisp_runner.keys import Key, Keys
+from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
 from aisp_runner.pool import Pool
+from aisp_runner.progress import Lines, Progress
 from aisp_runner.protect import registry
 from aisp_runner.protect.evaluation.sealed_judge import package_digest
 from aisp_runner.report import Console
@@ -44,6 +48,7 @@ class Bench:
         self._cases = {id(case): case.sha256() for case in self.plan.cases}
         self._right_bytes = ""
         """Digest of the bytes of plan.json when it was last found to hold this plan."""
+        self._keys = Keys(self.package_digest)
 
     def plan_changed(self) -> str:
         """What is wrong with plan.json on the disk, or "" when it still is the plan that is run.
@@ -63,13 +68,36 @@ class Bench:
         self._right_bytes = digest
         return ""
 
+    def key_of(self, case: Case) -> Key:
+        """What must be the same for the case's record to stand later."""
+        return self._keys.of(case, self._cases.get(id(case), ""))
+
     def case_changed(self, case: Case) -> bool:
         """Whether a case in memory is another than the plan had when the run began."""
         return self._cases.get(id(case)) != case.sha256()
 
 
+@dataclass(frozen=True)
+class Ways:
+    """How a run goes through its plan."""
+
+    resume: bool = False
+    """Go on in the folder: cases that have a record there that stands are not run again."""
+    retry_errors: bool = False
+    """With resume: run cases again whose record is ERROR."""
+    shard: Shard = WHOLE
+    """The part of the plan that is run."""
+    progress: str = "plain"
+    """plain, or json: JSON lines on stderr as well."""
+
+
 def run_plan(
-    plan: Plan, run_dir: Path, console: Console | None = None, pool: Pool | None = None, lock_clocks: bool = False
+    plan: Plan,
+    run_dir: Path,
+    console: Console | None = None,
+    pool: Pool | None = None,
+    lock_clocks: bool = False,
+    ways: Ways = Ways(),
 ) -> int:
     """Runs all cases, writes RUN_DIR/plan.json and records.jsonl, tells the console, and gives the exit code.
 
@@ -78,9 +106,97 @@ def run_plan(
     """
     if pool is None:
         with Pool() as own:
-            return run_plan(plan, run_dir, console, own, lock_clocks)
+            return run_plan(plan, run_dir, console, own, lock_clocks, ways)
     bench = Bench(plan, run_dir, console or Console(), pool)
     _refuse_unprotected_gates(plan)
+    _refuse_lock(plan, lock_clocks)
+    quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
+    chain.signing_key()  # likewise
+    refuse_inspection()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{run_dir}: the folder cannot be made: {error.strerror}. Name another with run_dir=FOLDER.") from None
+    with record_file.alone(run_dir):
+        found = _begun(bench, ways)
+        records = _go_through(found, bench, lock_clocks, ways)
+    code = verdict.exit_code(records)
+    bench.console.finished(records, plan.skips, run_dir, code)
+    return code
+
+
+def _begun(bench: Bench, ways: Ways) -> resume.Found:
+    """plan.json is in the folder; gives what is left to run."""
+    cases = ways.shard.cases(bench.plan)
+    if not ways.resume:
+        save_plan(bench.plan, bench.run_dir / "plan.json", ways.shard)
+        return resume.nothing(cases)
+    resume.refuse_changed_sources(cases)
+    found = resume.find(cases, bench.run_dir, bench.key_of, ways.retry_errors)
+    replaced = resume.replace_plan(bench.plan, bench.run_dir, ways.shard)
+    for line in (*([replaced] if replaced else []), *found.said):
+        bench.console.write(line, "dim")
+    return found
+
+
+def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways) -> list[dict[str, Any]]:
+    """Runs what is left; gives the records of all cases in the plan's order, without their samples."""
+    records: dict[int, dict[str, Any]] = {slot.number: slot.record for slot in found.slots if slot.record is not None}
+    progress, lines = Progress(len(found.slots), found.kept), Lines(ways.progress == "json")
+    left = [slot for slot in found.slots if slot.record is None]
+    lines.started(progress, str(bench.run_dir), bench.plan_sha256, str(ways.shard))
+    code = None
+    try:
+        with locked_clocks(lock_clocks and bool(left)) as locked:
+            if locked:
+                bench.console.write(locked.line())
+            for slot in left:
+                start_ns = time.perf_counter_ns()
+                bench.console.case_started(slot.number, len(found.slots), slot.case, progress.words())
+                lines.case_started(progress, slot.number, slot.case)
+                made = run_case(slot.case, bench)
+                if locked and slot.case.device == "cuda":
+                    made["machine"] = {**made["machine"], "locked_clocks": asdict(locked)}
+                if slot.supersedes:
+                    made["supersedes"] = slot.supersedes
+                _write_down(made, bench)
+                records[slot.number] = resume.bare(made)
+                seconds = (time.perf_counter_ns() - start_ns) / 1e9
+                progress.add(made, seconds)
+                bench.console.case_finished(made, progress.words())
+                lines.case_ended(progress, slot.number, slot.case, made, seconds)
+        whole = [records[slot.number] for slot in found.slots]
+        code = verdict.exit_code(whole)
+        return whole
+    except KeyboardInterrupt:
+        bench.console.interrupted([r for _, r in sorted(records.items())], progress.left, bench.run_dir)
+        raise
+    finally:
+        bench.console.close()
+        lines.ended(progress, code)
+
+
+def _write_down(made: dict[str, Any], bench: Bench) -> None:
+    """The record is on the disk when this returns, and also when the quarantine file, which comes first, cannot be written.
+
+    Raises DiskError and ConfigError then.
+    """
+    trouble: AispError | None = None
+    try:
+        made["quarantined"] = quarantine.update(quarantine.default_path(), made, bench.run_dir)
+    except ConfigError as odd:
+        trouble = odd
+    except OSError as full:
+        trouble = DiskError(
+            f"{quarantine.default_path()}: could not be written: {full.strerror}. The record is in {bench.run_dir}."
+        )
+    record.append(bench.run_dir / record.FILE, made)
+    record.validate(made)
+    if trouble is not None:
+        raise trouble
+
+
+def _refuse_lock(plan: Plan, lock_clocks: bool) -> None:
     if lock_clocks and plan.cases and all(case.device == "cpu" for case in plan.cases):
         raise ConfigError(
             "environment.lock_clocks: every case of this plan runs on the CPU, so there is no GPU clock to lock. Leave it off, "
@@ -92,31 +208,6 @@ def run_plan(
             f"environment.lock_clocks: {several[0].workload} runs on {several[0].ranks} GPUs, and the first one's clocks alone "
             "would be locked. Leave it off: clocks of all of them are read in each round."
         )
-    quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
-    chain.signing_key()  # likewise
-    refuse_inspection()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    save_plan(plan, run_dir / "plan.json")
-    records: list[dict[str, Any]] = []
-    try:
-        with locked_clocks(lock_clocks and bool(plan.cases)) as locked:
-            if locked:
-                bench.console.write(locked.line())
-            for number, case in enumerate(plan.cases, start=1):
-                bench.console.case_started(number, len(plan.cases), case)
-                made = run_case(case, bench)
-                if locked and case.device == "cuda":
-                    made["machine"] = {**made["machine"], "locked_clocks": asdict(locked)}
-                made["quarantined"] = quarantine.update(quarantine.default_path(), made, run_dir)
-                record.append(run_dir / record.FILE, made)
-                record.validate(made)
-                records.append(made)
-                bench.console.case_finished(made)
-    finally:
-        bench.console.close()
-    code = verdict.exit_code(records)
-    bench.console.finished(records, plan.skips, run_dir, code)
-    return code
 
 
 def run_case(case: Case, bench: Bench) -> dict[str, Any]:
@@ -130,6 +221,8 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
     shields.run("preflight", bench, case)
     if not trial.refused():
         with trial.catching(), tempfile.TemporaryDirectory(prefix="aisp-") as folder:
+            if too_little := host_memory.lacking(case):
+                raise HostError(too_little)
             server, device = bench.pool.open(case.device)
             state, crew = bench.pool.state(case.device), bench.pool.crew(case.device)
             with Judge(case, device, server, shields, Path(folder), state, crew) as judge:
@@ -159,20 +252,38 @@ def _refuse_unprotected_gates(plan: Plan) -> None:
             )
 
 
+def _run_given(given: argparse.Namespace) -> int:
+    if given.plan is None and given.resume is None:
+        raise ConfigError("a plan is wanted: python -m aisp_runner.execute plan.json, or --resume RUN_DIR.")
+    if given.retry_errors and given.resume is None:
+        raise ConfigError("--retry-errors: it goes with --resume RUN_DIR, which names the run whose errors are run again.")
+    path = given.plan or resume.folder_of(given.resume) / "plan.json"
+    plan, shard = load_plan(path), load_shard(path)
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    run_dir = given.resume or given.run_dir or Path("runs") / f"{now}-{plan.sha256()[:8]}"
+    if given.resume is None and (run_dir / record.FILE).exists():
+        raise ConfigError(
+            f"--run-dir: {run_dir} holds another run's {record.FILE}. Name another folder, or --resume {run_dir}."
+        )
+    ways = Ways(given.resume is not None, given.retry_errors, shard, given.progress)
+    return run_plan(plan, run_dir, lock_clocks=given.lock_clocks, ways=ways)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line of `python -m aisp_runner.execute`."""
     parser = argparse.ArgumentParser(
         prog="python -m aisp_runner.execute", description="Runs a plan.json that `aisp-run` wrote."
     )
-    parser.add_argument("plan", type=Path, help="a plan.json")
-    parser.add_argument("--run-dir", type=Path, help="where plan.json and records.jsonl go (default: runs/<time>-<plan>)")
+    parser.add_argument("plan", nargs="?", type=Path, help="a plan.json; with --resume, that of the folder by default")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--run-dir", type=Path, help="where plan.json and records.jsonl go (default: runs/<time>-<plan>)")
+    where.add_argument("--resume", type=Path, metavar="RUN_DIR", help="go on with the run in this folder: run what is missing")
+    parser.add_argument("--retry-errors", action="store_true", help="with --resume: run cases that ended with ERROR again")
+    parser.add_argument("--progress", choices=("plain", "json"), default="plain", help="json: also JSON lines on stderr")
     parser.add_argument("--lock-clocks", action="store_true", help="hold the GPU's clocks still for the run; needs root")
     given = parser.parse_args(arguments)
     try:
-        plan = load_plan(given.plan)
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-        run_dir = given.run_dir or Path("runs") / f"{now}-{plan.sha256()[:8]}"
-        return run_plan(plan, run_dir, lock_clocks=given.lock_clocks)
+        return _run_given(given)
     except AispError as error:
         sys.stderr.write(f"aisp-run: error: {error}\n")
         return verdict.USAGE if isinstance(error, ConfigError) else verdict.INTERNAL

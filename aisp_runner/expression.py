@@ -18,6 +18,8 @@ Number = int | float
 MAX_LENGTH = 200
 """Characters of an expression."""
 MAX_EXPONENT = 64
+MAX_ELEMENTS = 2**60
+"""Elements of a tensor."""
 MAX_VALUE = 2**100
 """Largest magnitude of any intermediate result; a petabyte is 2**50."""
 

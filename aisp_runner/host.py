@@ -96,6 +96,12 @@ def memory_available() -> tuple[int, int] | None:
     return (int(told[0][1]) * 1024, int(told[1][1]) * 1024) if told[0] and told[1] else None
 
 
+def oom_kills() -> int | None:
+    """How many processes the kernel has killed so far because there was no memory; None where it does not tell."""
+    found = re.search(r"^oom_kill (\d+)", _text("vmstat"), re.MULTILINE)
+    return int(found[1]) if found else None
+
+
 # Libraries and devices
 
 

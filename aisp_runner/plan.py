@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import itertools
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import expression, machine, sources
+from aisp_runner import expression, host_memory, machine, sources
+from aisp_runner.axes import cases, overridden, refuse_unknown
 from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, Variant
 from aisp_runner.config import Request, compose
 from aisp_runner.content import shown
@@ -32,17 +32,6 @@ from aisp_runner.spec import (
     workload_from_dict,
 )
 
-ITEM_BYTES = {
-    "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2,
-    "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1, "bool": 1,
-}  # fmt: skip
-"""Bytes an element takes, by dtype."""
-
-
-MAX_CASES = 10_000
-"""Combinations of sizes that a workload may have on a device."""
-MAX_ELEMENTS = 2**60
-
 
 @dataclass(frozen=True)
 class World:
@@ -54,13 +43,15 @@ class World:
     """Why there is no GPU."""
     cores: int = 1
     """CPU cores this process may use."""
+    memory_bytes: int | None = None
+    """Host memory that this process may use; None where that is not known."""
 
 
 @cache
 def this_machine() -> World:
     """The facts of the machine this runs on."""
     gpus, why = machine.gpus()
-    return World(tuple(gpus), why, len(os.sched_getaffinity(0)))
+    return World(tuple(gpus), why, len(os.sched_getaffinity(0)), host_memory.total_bytes())
 
 
 def plan_of(overrides: Sequence[str], config_dirs: Iterable[Path] = (), world: World | None = None) -> Plan:
@@ -73,18 +64,20 @@ def make_plan(request: Request, world: World) -> Plan:
     specs, problems = [], []
     for file in request.files:
         try:
-            specs.append(_spec(file, request))
+            specs.append(spec_of(file, request))
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
+    refuse_unknown(request.settings.get("axes", {}), specs)
     planner = Planner(request.settings, world)
     for spec in specs:
         planner.add(spec)
     return Plan(tuple(planner.cases), tuple(planner.skips), request.overrides)
 
 
-def _spec(file: Path, request: Request) -> WorkloadSpec:
+def spec_of(file: Path, request: Request) -> WorkloadSpec:
+    """One of a request's workloads, with the command line's `workload.*`. Raises ConfigError."""
     spec = load_workload(file)
     if request.changed is None or file != request.files[0]:
         return spec
@@ -107,6 +100,7 @@ class Planner:
     def add(self, spec: WorkloadSpec) -> None:
         """Plan every comparison of a workload: its cases times its variants."""
         device = self._device(spec)
+        spec = overridden(spec, device, self.settings.get("axes", {}))
         variants = self._variants(spec)
         reason = self._unmet(spec, device)
         if not reason and spec.baseline.device not in ("any", device):
@@ -194,12 +188,16 @@ class Planner:
 
     def _too_large(self, spec: WorkloadSpec, axes: dict[str, int], tensors: tuple[tuple[Tensor, ...], ...], device: str) -> str:
         """Why a case's tensors do not fit, or ""."""
-        need = sum(_bytes(tensor) for group in tensors for tensor in group)
+        need = sum(host_memory.tensor_bytes(tensor) for group in tensors for tensor in group)
         sizes = ",".join(f"{axis}={size}" for axis, size in axes.items())
         text = f"one call's tensors take {need / 2**30:.2f} GiB at {sizes}"
         limit = self.limits.memory_gib * 2**30
         if device == "cpu" and need > limit:
             return f"{text}, more than limits.memory_gib={self.limits.memory_gib:g}"
+        if device == "cpu":
+            measure = measure_of(self.settings, spec, self.settings.get("verify", {}).get("phase") or spec.phase)
+            least = host_memory.least_bytes(tensors[0], tensors[1], measure)
+            return host_memory.too_little(least, self.world.memory_bytes, f"the case at {sizes}", "this machine has")
         memory = self.world.gpus[0].get("memory_bytes") if device == "cuda" else None
         if memory and 2 * need > memory:
             return f"{text}; twice that is more than the {memory / 2**30:.0f} GiB of {self.world.gpus[0].get('name')}"
@@ -236,7 +234,7 @@ class Planner:
             require=verify.get("require") or spec.require,
             work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
             work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
-            measure=_measure(self.settings, spec, verify.get("phase") or spec.phase),
+            measure=measure_of(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
             ranks=spec.ranks,
             protections=self.protections,
@@ -261,10 +259,7 @@ def _candidate(text: str) -> tuple[Path, str]:
 def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]:
     """Axis values of each case and whether it is held out."""
     axes = spec.axes[device]
-    count = math.prod(len(sizes) for sizes in axes.values())
-    if count > MAX_CASES:
-        raise ConfigError(f"{spec.origin}: axes.{device}: {count} cases; at most {MAX_CASES} are planned. Leave sizes out.")
-    declared = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*axes.values())]
+    declared = cases(spec, device)
     held_out = [{axis: case[axis] for axis in axes} for case in spec.held_out.get(device, ())]
     return [(case, False) for case in declared] + [(case, True) for case in held_out]
 
@@ -277,7 +272,7 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
             at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
             raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. // divides.")
         shape.append(int(size))
-    if math.prod(shape) > MAX_ELEMENTS:
+    if math.prod(shape) > expression.MAX_ELEMENTS:
         raise ConfigError(
             f"{where}.shape: {list(spec.shape)} has more than 2**60 elements, which fit nowhere. Make it smaller."
         )
@@ -289,13 +284,6 @@ def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> 
 
 def _ranked(tensor: Tensor, rank: int) -> Tensor:
     return dataclasses.replace(tensor, name=f"{tensor.name}@{rank}", rank=rank)
-
-
-def _bytes(tensor: Tensor) -> int:
-    total = ITEM_BYTES[tensor.dtype]
-    for size in tensor.shape:
-        total *= size
-    return total
 
 
 def _work(value: str | float | None, axes: dict[str, int], where: str, device: str) -> float | None:
@@ -311,7 +299,8 @@ MARGINS = {"kernel": 0.01, "wall": 0.02}
 """Margin of a workload that names none, by what it claims."""
 
 
-def _measure(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+def measure_of(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+    """How long and how often a workload is measured with these settings. Raises ConfigError."""
     values = dict(settings.get("measure", {}))
     calls = values.pop("calls", None)
     if calls is not None and calls[0] >= calls[1]:

@@ -6,8 +6,6 @@ does without jsonschema where a machine lacks it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import json
 import math
@@ -16,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import chain, verdict
+from aisp_runner import chain, record_file, verdict
 from aisp_runner.content import installed_root
-from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.errors import AispError, ConfigError, DiskError, did_you_mean
 from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate
 
 FILE = "records.jsonl"
@@ -42,22 +40,22 @@ def append(path: Path | str, record: dict[str, Any]) -> None:
     """Add one line, bound to the one before (chain.py), which is on the disk when this returns. The record is not checked:
     what was measured is kept first.
 
-    Raises ConfigError where AISP_SIGNING_KEY_FILE names no key; the record has been written by then, without a signature.
+    Raises DiskError where the disk refuses it; the file is what it was before. Raises ConfigError where AISP_SIGNING_KEY_FILE
+    names no key; the record has been written by then, without a signature.
     """
     try:
         key, unreadable = chain.signing_key(), None
     except ConfigError as error:
         key, unreadable = None, error
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    with os.fdopen(descriptor, "r+b") as file:
-        with contextlib.suppress(OSError):  # a file system without locks: two runs in one folder would break the chain there
-            fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be opened for writing: {error.strerror}. Its records are unchanged.") from None
+    with os.fdopen(descriptor, "rb") as file, record_file.locked(descriptor):
         end = chain.end_of(file)
-        text = json.dumps(chain.bound(finite(record), end, key), allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-        file.write(b"\n" * end.torn + text.encode("utf-8", "backslashreplace") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+        text = record_file.encoded(chain.bound(finite(record), end, key))
+        record_file.add_line(descriptor, b"\n" * end.torn + text + b"\n", path)
     if unreadable is not None:
         raise ConfigError(f"{unreadable} The record is in {path}, without a signature.")
 

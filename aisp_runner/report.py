@@ -43,18 +43,19 @@ class Console:
         self.width = width or (shutil.get_terminal_size().columns if self.is_terminal else LOG_WIDTH)
         self._rich = rich.console.Console(file=self.stream, width=self.width, highlight=False) if rich else None
         self._live: Any = None
-        self._title = self._prefix = ""
+        self._title = self._prefix = self._progress = ""
 
-    def case_started(self, index: int, total: int, case: Case) -> None:
-        """index: from 1."""
-        self._prefix, self._title = f"[{index}/{total}]", clean(case.title)
+    def case_started(self, index: int, total: int, case: Case, progress: str = "") -> None:
+        """index: from 1. progress: how far the run is, in words; shown on the live line."""
+        self._prefix, self._title, self._progress = f"[{index}/{total}]", clean(case.title), progress
         self.stage("start")
 
     def stage(self, name: str) -> None:
         """One of start, build, calibrate, "measure 3/16", verify: shown on a terminal, left out of a log."""
         if not self.is_terminal or self._rich is None:
             return
-        text = rich.text.Text(f"{self._prefix} {self._title}: {clean(name)}", no_wrap=True, overflow="ellipsis")
+        behind = f" ({self._progress})" if self._progress else ""
+        text = rich.text.Text(f"{self._prefix} {self._title}: {clean(name)}{behind}", no_wrap=True, overflow="ellipsis")
         if self._live is None:
             # Drawn by this thread alone: one that redraws by itself would take the interpreter from a judge that is timing.
             self._live = rich.live.Live(text, console=self._rich, auto_refresh=False, transient=True)
@@ -62,14 +63,16 @@ class Console:
         else:
             self._live.update(text, refresh=True)
 
-    def case_finished(self, record: dict[str, Any]) -> None:
-        """One line with the verdict and, when it is VALID, the speed-up."""
+    def case_finished(self, record: dict[str, Any], progress: str = "") -> None:
+        """One line with the verdict and, when it is VALID, the speed-up; then how far the run is."""
         self.close()
         withheld = "in quarantine" if record["quarantined"] else ""
         words = [record["status"], withheld or record["outcome"] or "", speedup_text(record)]
         seconds = record["stages_s"].get("total")
         line = f"{self._prefix} {self._title}: {' '.join(word for word in words if word)}"
-        self.write(line + (f" ({seconds:.1f} s)" if isinstance(seconds, int | float) else ""), STYLES.get(record["status"], ""))
+        took = f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
+        behind = "; ".join(part for part in (took, progress) if part)
+        self.write(line + (f" ({behind})" if behind else ""), STYLES.get(record["status"], ""))
 
     def finished(self, records: Sequence[dict[str, Any]], skips: Sequence[Skip], run_dir: Path | str, exit_code: int) -> None:
         """The table, the reasons, the skips, and one last line that says what to do next."""
@@ -79,6 +82,12 @@ class Console:
         if exit_code:
             self.write(f"exit {exit_code}: {names.get(exit_code, 'failed')}", "bold red")
         self.write(f"Next: {next_step(records, skips, run_dir)}", "bold")
+
+    def interrupted(self, records: Sequence[dict[str, Any]], left: int, run_dir: Path | str) -> None:
+        """The table of what there is, and how to go on."""
+        self.close()
+        self.table(records, ())
+        self.write(f"Interrupted with {left} cases left. To go on: aisp-run resume={run_dir}", "bold")
 
     def table(self, records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> None:
         """Every record a row, the first reason of each refusal below, then what was skipped."""

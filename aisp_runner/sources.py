@@ -49,16 +49,13 @@ def functions(path: Path) -> dict[str, Function]:
 
     Raises ConfigError when the file cannot be read as Python.
     """
-    try:
-        return dict(_functions(path, path.stat().st_mtime_ns))
-    except OSError as error:
-        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+    return dict(_functions(path, _content(path)))
 
 
 @functools.lru_cache(maxsize=256)
-def _functions(path: Path, stamp: int) -> dict[str, Function]:
+def _functions(path: Path, text: bytes) -> dict[str, Function]:
     found: dict[str, Function] = {}
-    for node in _top_level(_parse(path).body):
+    for node in _top_level(_parse(path, text).body):
         if isinstance(node, ast.FunctionDef):
             found[node.name] = _function(node)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
@@ -141,10 +138,10 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _parse(path: Path) -> ast.Module:
-    """The syntax tree of a file, which nobody may change: it is kept for as long as the file stays the same."""
+def _parse(path: Path, text: bytes) -> ast.Module:
+    """The syntax tree of a file's text, which nobody may change: it is kept for as long as the file stays the same."""
     try:
-        return _parsed(str(path), _content(path))
+        return _parsed(str(path), text)
     except (RecursionError, MemoryError):
         raise ConfigError(f"{shown(path)}: not Python: it is nested too deeply.") from None
     except SyntaxError as error:
@@ -152,16 +149,17 @@ def _parse(path: Path) -> ast.Module:
         raise ConfigError(f"{shown(path)}:{line} not Python: {error.msg}.") from None
     except ValueError as error:
         raise ConfigError(f"{shown(path)}: not Python: {error}.") from None
-    except OSError as error:
-        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
 
 
 def _content(path: Path) -> bytes:
     """A source's bytes. Raises ConfigError for one that no person wrote: its syntax tree takes 300 times its size."""
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ConfigError(f"{shown(path)}: it has {size / 2**20:.1f} MiB; a source may have {MAX_BYTES / 2**20:g}. Split it.")
-    return path.read_bytes()
+    try:
+        size = path.stat().st_size
+        if size <= MAX_BYTES:
+            return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: cannot be read: {error.strerror}.") from None
+    raise ConfigError(f"{shown(path)}: it has {size / 2**20:.1f} MiB; a source may have {MAX_BYTES / 2**20:g}. Split it.")
 
 
 @functools.lru_cache(maxsize=8)
@@ -203,8 +201,9 @@ def _shown_parameters(given: ast.arguments) -> list[str]:
 
 def _imported(file: Path, folder: Path) -> Iterator[Path]:
     """Files in `folder` that `file` imports, anywhere in its text."""
-    _parse(file)  # raises for what is no Python
-    for node in _imports(str(file), _content(file)):
+    text = _content(file)
+    _parse(file, text)  # raises for what is no Python
+    for node in _imports(str(file), text):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _module_files(folder, alias.name.split("."))

@@ -6,15 +6,17 @@ functions and parameters of the kernel file. All problems of a file are reported
 
 from __future__ import annotations
 
+import dataclasses
 import keyword
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aisp_runner import expression, schema, sources
+from aisp_runner.axes import written_out
 from aisp_runner.config import load_yaml
 from aisp_runner.content import content_root, shown
 from aisp_runner.errors import ConfigError, did_you_mean
@@ -66,6 +68,8 @@ class WorkloadSpec:
     outputs: tuple[TensorSpec, ...]
     axes: dict[str, dict[str, tuple[int, ...]]]
     """Sizes of each axis, by device."""
+    listed: frozenset[str] = frozenset()
+    """Devices whose cases are listed one by one: the first sizes of all axes, then the second ones."""
     held_out: dict[str, tuple[dict[str, int], ...]] = field(default_factory=dict)
     chapter: str = ""
     lab: str = ""
@@ -103,15 +107,29 @@ def workload_from_dict(name: str, data: Mapping[str, Any], origin: str, folder: 
     Raises ConfigError with a line for each problem.
     """
     found = schema.problems(data, "workload")
+    listed = frozenset(device for device, own in data["axes"].items() if isinstance(own, list)) if not found else frozenset()
     if not found:
-        found = _declared_problems(data)
+        data, found = _with_sizes(data)
+    if not found:
+        found = _declared_problems(data, listed)
     if not found:
         source, found = find_source(str(data["source"]), folder)
-        spec = _build(name, data, origin, source)
+        spec = dataclasses.replace(_build(name, data, origin, source), listed=listed)
         found = found or _tensor_problems(spec) + _function_problems(spec)
         if not found:
             return spec
     raise ConfigError("\n".join(f"{origin}: {problem}" for problem in found))
+
+
+def _with_sizes(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """The data with every axis as a list of sizes, and what is wrong with ranges and lists of cases."""
+    made, found = {}, []
+    for device, own in data["axes"].items():
+        try:
+            made[device] = written_out(own, f"axes.{device}")
+        except ConfigError as error:
+            found.append(str(error))
+    return {**data, "axes": made}, found
 
 
 def signature_problem(
@@ -204,6 +222,13 @@ def find_source(source: str, folder: Path) -> tuple[Path, list[str]]:
 
     Looked for beside the YAML, in the config dir above it, and below the content root when it names one of its folders.
     """
+    try:
+        return _looked_up(source, folder)
+    except OSError as error:  # a name longer than a file's can be
+        return folder, [f"source: {source[:60]!r} cannot be looked up: {error.strerror}."]
+
+
+def _looked_up(source: str, folder: Path) -> tuple[Path, list[str]]:
     places = [folder / source, folder.parent / source]
     if source.split("/")[0] in sources.CONTENT_FOLDERS:
         root = content_root() / source
@@ -232,7 +257,7 @@ def _outside(key: str, place: Path, folder: Path) -> list[str]:
     return [f"{key}: {shown(place)} lies outside {shown(folder.parent)}, and is not the runner's own. Put it there."]
 
 
-def _declared_problems(data: Mapping[str, Any]) -> list[str]:
+def _declared_problems(data: Mapping[str, Any], listed: Collection[str]) -> list[str]:
     """Names that are used and not declared, declared twice, or contradict each other."""
     found = []
     if "chapter" in data and "lab" in data:
@@ -254,7 +279,7 @@ def _declared_problems(data: Mapping[str, Any]) -> list[str]:
         found += _range_problems(f"inputs.{name}", value)
     if "margin" in data and "margin_because" not in data:
         found.append("margin: without a reason. Add margin_because: why a difference of that size means nothing here.")
-    return found + _held_out_problems(data) + _environment_problems(data)
+    return found + _held_out_problems(data, listed) + _environment_problems(data)
 
 
 def _range_problems(where: str, value: Mapping[str, Any]) -> list[str]:
@@ -269,7 +294,7 @@ def _range_problems(where: str, value: Mapping[str, Any]) -> list[str]:
     return [] if low < high else [f"{where}: low {low} is not below high {high}. Give low and high."]
 
 
-def _held_out_problems(data: Mapping[str, Any]) -> list[str]:
+def _held_out_problems(data: Mapping[str, Any], listed: Collection[str]) -> list[str]:
     found = []
     for device, cases in data.get("held_out", {}).items():
         axes = data["axes"].get(device)
@@ -284,11 +309,17 @@ def _held_out_problems(data: Mapping[str, Any]) -> list[str]:
             missing = [name for name in axes if name not in case]
             if missing:
                 found.append(f"{where}: {', '.join(missing)} missing. A held-out case gives every axis of {device}.")
-            elif all(case[name] in axes[name] for name in axes):
+            elif _is_declared(case, axes, device in listed):
                 found.append(f"{where}: {case} is one of the declared cases, so it is not held out. Use another size.")
             elif case in cases[:index]:
                 found.append(f"{where}: {case} is there twice. Leave one.")
     return found
+
+
+def _is_declared(case: Mapping[str, int], axes: Mapping[str, Sequence[int]], listed: bool) -> bool:
+    if listed:
+        return tuple(case[name] for name in axes) in zip(*axes.values(), strict=True)
+    return all(case[name] in axes[name] for name in axes)
 
 
 def _environment_problems(data: Mapping[str, Any]) -> list[str]:
@@ -335,15 +366,21 @@ def _tensor_problems(spec: WorkloadSpec) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _cuda_problem(file: Path, name: str, spec: WorkloadSpec) -> str:
+    """What is wrong with a CUDA C++ file, or ""."""
+    try:
+        if not file.is_file():
+            return f"cuda: {shown(file)} is not there. `cuda:` names files beside {spec.source.name}."
+    except OSError as error:
+        return f"cuda: {name[:60]!r} cannot be looked up: {error.strerror}."
+    if not file.resolve().is_relative_to(spec.source.parent):
+        return f"cuda: {name} lies outside the folder of {spec.source.name}. Put it beside it."
+    return ""
+
+
 def _function_problems(spec: WorkloadSpec) -> list[str]:
     """Functions that the source does not have, or whose parameters are not the workload's tensors."""
-    found = []
-    for name in spec.cuda:
-        file = spec.source.parent / name
-        if file.is_file() and not file.resolve().is_relative_to(spec.source.parent):
-            found.append(f"cuda: {name} lies outside the folder of {spec.source.name}. Put it beside it.")
-        if not file.is_file():
-            found.append(f"cuda: {shown(file)} is not there. `cuda:` names files beside {spec.source.name}.")
+    found = [problem for name in spec.cuda if (problem := _cuda_problem(spec.source.parent / name, name, spec))]
     wanted = [("reference", spec.reference), ("baseline", spec.baseline)]
     wanted += [("optimized", variant) for variant in spec.optimized]
     for where, variant in wanted:

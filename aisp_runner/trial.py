@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from aisp_runner import verdict
 from aisp_runner.case import Case, to_json
-from aisp_runner.errors import AispError, BuildError, ConfigError, DeviceError, WorkerFault
+from aisp_runner.errors import AispError, BuildError, ConfigError, DeviceError, HostError, WorkerFault
 from aisp_runner.protect import registry
 from aisp_runner.protect.base import ERROR, FAIL, merge
 from aisp_runner.statistics import Estimate, Interval, estimate, median
@@ -58,13 +59,21 @@ class Trial:
 
         try:
             yield
-        except (WorkerFault, BuildError, DeviceError, ConfigError) as fault:
+        except (WorkerFault, BuildError, DeviceError, HostError, ConfigError) as fault:
             self.fault = fault
+        except OSError as refused:  # a full /tmp, no descriptor left, no memory for a ring
+            self.fault = HostError(_host_refusal(refused))
         except NotReady as stuck:
             why = "a batch that had fitted behind the gate could not be made ready again"
             self.fault = WorkerFault(str(stuck).split()[0], "hung", f"{stuck}: {why}")
         except torch.OutOfMemoryError as full:
             self.fault = DeviceError(f"the judge's buffers do not fit in device memory: {str(full).splitlines()[0]}")
+        except MemoryError:
+            self.fault = HostError("the judge's buffers do not fit in host memory: free some, or declare smaller sizes")
+        except RuntimeError as full:  # how torch says the same of host memory
+            if "allocate memory" not in str(full):
+                raise
+            self.fault = HostError(f"the judge's buffers do not fit in host memory: {str(full).splitlines()[0]}")
 
     def record(self, bench: Bench) -> dict[str, Any]:
         """The record, as schemas/record.schema.json describes it."""
@@ -102,6 +111,7 @@ class Trial:
             "unprotected": any(kind.essential and name not in case.protections for name, kind in registry.known().items()),
             "candidate": case.candidate,
             "plan_sha256": bench.plan_sha256,
+            "key": bench.key_of(case).to_json(),
             "sources": {
                 f"{v.source.path}::{name}": digest for v in self._variants() for name, digest in v.source.sha256.items()
             },
@@ -207,6 +217,20 @@ class Trial:
             for t in self.case.outputs
             if any(c.output == t.name for c in mine)
         }
+
+
+def _host_refusal(error: OSError) -> str:
+    """What the machine refused the judge, and what to do about it."""
+    where = f" ({error.filename})" if error.filename else ""
+    cures = {
+        errno.ENOSPC: "make room there, or name another folder with TMPDIR",
+        errno.EDQUOT: "make room there, or name another folder with TMPDIR",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+        errno.ENFILE: "the machine has no descriptor left: end other processes",
+        errno.ENOMEM: "free host memory, or declare smaller sizes",
+    }
+    cure = cures.get(error.errno or 0, "see what aisp doctor says of this machine")
+    return f"the machine refused the judge what the case needs: {error.strerror or error}{where}; {cure}"
 
 
 def _interval(interval: Interval | None) -> dict[str, float] | None:

@@ -6,6 +6,8 @@ themselves; what tells them is a signature whose key the forger did not have (do
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 from collections import Counter
@@ -14,10 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import against_plan, chain, record, verdict
-from aisp_runner.case import Source
+from aisp_runner import against_plan, chain, lineage, plan_file, record, record_file, verdict
+from aisp_runner.case import Plan, Source
 from aisp_runner.errors import AispError, ConfigError
-from aisp_runner.plan_file import load_plan
 from aisp_runner.recheck import Difference, contradictions, counts
 from aisp_runner.report import clean, title
 from aisp_runner.sources import resolve
@@ -116,7 +117,7 @@ def verify(path: Path, plan: Path | None = None, key_file: Path | None = None) -
             made.findings += [Finding(where, _title(r), *difference) for difference in contradictions(r)]
             made.findings += [Finding(where, _title(r), *note, contradicts=False) for note in notes(r)]
     made.findings += _against_plan(made, sound)
-    made.run_exit_code = verdict.exit_code(made.records) if len(sound) == len(made.records) else None
+    made.run_exit_code = verdict.exit_code(record_file.standing(made.records)) if len(sound) == len(made.records) else None
     return made
 
 
@@ -164,12 +165,17 @@ def _title(r: dict[str, Any]) -> str:
 def _chain(made: Verified, places: Sequence[str], key: chain.Key | None) -> Iterator[Finding]:
     """The chain and the signatures of all records."""
     records = made.records
-    broken = chain.breaks(records) + (chain.unsigned(records, key) if key else [])
+    broken = chain.breaks(records) + lineage.breaks(records)
+    broken += chain.unsigned(records, key) + lineage.unsigned(records, key) if key else []
     for position, what, expected, found in broken:
         yield Finding(places[position], _title(records[position]), what, expected, found)
     bare = sum(not chain.has_chain(r) for r in records)
     if bare:
         said = f"no chain in {bare} of {len(records)} records: they were written by an older version, or it was removed"
+        yield Finding(str(made.path), "", said, contradicts=False)
+    elsewhere = sum("origin" in r for r in records)
+    if elsewhere:
+        said = f"merged: {elsewhere} of {len(records)} records were first written to other files, and their chains were checked"
         yield Finding(str(made.path), "", said, contradicts=False)
     signers = {str(r["chain"].get("key_id")) for r in records if chain.has_chain(r) and "signature" in r["chain"]}
     if signers and key is None:
@@ -193,7 +199,7 @@ def _against_plan(made: Verified, sound: Sequence[tuple[dict[str, Any], str]]) -
         return
     name = str(made.plan)
     try:
-        plan = load_plan(made.plan, check=False)
+        plan = plan_file.load_plan(made.plan, check=False)
         content = json.loads(made.plan.read_bytes())
     except (AispError, OSError) as odd:
         yield Finding(name, "", str(odd))
@@ -201,20 +207,62 @@ def _against_plan(made: Verified, sound: Sequence[tuple[dict[str, Any], str]]) -
     own, digest = str(content["sha256"]), digest_of(content["plan"])
     if own != digest:
         yield Finding(name, "", "it was changed after it was made, sha256 of its content", own[:12], digest[:12])
+    plans = _earlier(made.plan.parent) | {digest: plan}
     for claim, n in Counter(str(r.get("plan_sha256")) for r in made.records).items():
-        if claim != digest:
+        if claim not in plans:
             said = f"it is not the plan of {n} of {len(made.records)} records, plan_sha256"
             yield Finding(name, "", said, claim[:12], digest[:12])
-    cases, missing = against_plan.matched([r for r, _ in sound], plan)
-    seen: set[int] = set()
-    for (r, where), case in zip(sound, cases, strict=True):
-        if case is None:
-            yield Finding(where, _title(r), "case", "one of the plan's", "one that the plan does not have")
-            continue
-        yield from (Finding(where, _title(r), *difference) for difference in against_plan.differences(r, case))
-        if id(case) in seen:
-            yield Finding(where, _title(r), "a further record of the same case", contradicts=False)
-        seen.add(id(case))
+        elif claim != digest:
+            said = f"{n} of {len(made.records)} records are of an earlier plan, {claim[:12]}, and were held against that"
+            yield Finding(name, "", said, contradicts=False)
+    yield from _cases(sound, plans, digest)
     if len(sound) == len(made.records):
-        found = "none: the run ended before it, or the record was removed"
-        yield from (Finding(name, case.title, "record", "one of this case", found) for case in missing)
+        yield from _missing(made, [r for r, _ in sound], plan, content.get("shard"))
+
+
+def _earlier(folder: Path) -> dict[str, Plan]:
+    """The plans that were set aside in a run's folder, by the digest of their content; those that cannot be read left out."""
+    found = {}
+    for path in plan_file.earlier_plans(folder):
+        with contextlib.suppress(AispError, OSError):
+            found[digest_of(json.loads(path.read_bytes())["plan"])] = plan_file.load_plan(path)
+    return found
+
+
+def _cases(sound: Sequence[tuple[dict[str, Any], str]], plans: dict[str, Plan], digest: str) -> Iterator[Finding]:
+    """Each record against its case in the plan that it names, and where it names none of them in the newest."""
+    of: dict[str, list[tuple[dict[str, Any], str]]] = {}
+    for r, where in sound:
+        of.setdefault(r["plan_sha256"] if r["plan_sha256"] in plans else digest, []).append((r, where))
+    current = {id(r) for r in record_file.standing([r for r, _ in sound])}
+    for claim, mine in of.items():
+        cases, _ = against_plan.matched([r for r, _ in mine], plans[claim])
+        seen: set[int] = set()
+        for (r, where), case in zip(mine, cases, strict=True):
+            if case is None:
+                yield Finding(where, _title(r), "case", "one of the plan's", "one that the plan does not have")
+                continue
+            yield from (Finding(where, _title(r), *difference) for difference in against_plan.differences(r, case))
+            if id(r) not in current:
+                yield Finding(where, _title(r), "superseded by a later record of its case", contradicts=False)
+                continue
+            if "supersedes" in r:
+                yield Finding(
+                    where, _title(r), f"it takes an earlier record's place: {r['supersedes']['why']}", contradicts=False
+                )
+            if id(case) in seen:
+                yield Finding(where, _title(r), "a further record of the same case", contradicts=False)
+            seen.add(id(case))
+
+
+def _missing(made: Verified, records: Sequence[dict[str, Any]], plan: Plan, shard: Any) -> Iterator[Finding]:
+    """Cases of the newest plan, or of the part of it that was to be run, that no record tells of."""
+    assert made.plan is not None
+    name, part = str(made.plan), plan_file.load_shard(made.plan) if shard else plan_file.WHOLE
+    if part != plan_file.WHOLE:
+        cases = f"{len(part.cases(plan))} of {len(plan.cases)} cases"
+        said = f"shard {part} of the plan: records of its {cases} alone are asked for"
+        yield Finding(name, "", said, contradicts=False)
+    _, missing = against_plan.matched(record_file.standing(records), dataclasses.replace(plan, cases=part.cases(plan)))
+    found = "none: the run ended before it, or the record was removed"
+    yield from (Finding(name, case.title, "record", "one of this case", found) for case in missing)

@@ -79,34 +79,23 @@ class _Walk:
         return bool(self.stack) and self.stack[-1].is_mapping and self.stack[-1].parts % 2 == 0
 
 
-def refuse_bombs(text: str, name: str = "", bounds: Bounds = PAGE) -> None:
+def refuse_bombs(text: str, bounds: Bounds = PAGE) -> None:
     """Raises ValueError ("line 3: ...") for what is too large, too deep, refers to itself, has a tag, a number without end or a
-    character that cannot be seen, and yaml.YAMLError for what is not YAML. Builds no value.
-
-    name: the file, for errors of the parser.
-    """
+    character that cannot be seen, and yaml.YAMLError for what is not YAML. Builds no value."""
     import yaml
 
     _refuse_text(text, bounds)
-    fast = getattr(yaml, "CSafeLoader", None)
-    if fast is not None:
-        try:
-            return _walk(yaml.parse(text, Loader=fast), bounds)
-        except yaml.YAMLError:  # read again below, by the parser whose words are shown
-            fast = None
-    loader = yaml.SafeLoader(text)
-    loader.name = name or loader.name
     try:
-        _walk(iter(loader.get_event, None), bounds)
-    finally:
-        loader.dispose()
+        _walk(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), bounds)
+    except yaml.YAMLError:  # told by the parser whose words are shown, which goes no further than the bounds either
+        _walk(yaml.parse(text, Loader=yaml.SafeLoader), bounds)
 
 
 def nodes(text: str, name: str = "", bounds: Bounds = PAGE) -> Any:
     """The text's root node, or None where it is empty; nothing is constructed. Raises what `refuse_bombs` raises."""
     import yaml
 
-    refuse_bombs(text, name, bounds)
+    refuse_bombs(text, bounds)
     loader = yaml.SafeLoader(text)
     loader.name = name or loader.name
     try:
@@ -122,7 +111,7 @@ def value(text: str, name: str = "", bounds: Bounds = PAGE, kind: Any = None) ->
     """
     import yaml
 
-    refuse_bombs(text, name, bounds)
+    refuse_bombs(text, bounds)
     loader = (kind or getattr(yaml, "CSafeLoader", yaml.SafeLoader))(text)
     loader.name = name or getattr(loader, "name", "")
     try:
@@ -134,9 +123,22 @@ def value(text: str, name: str = "", bounds: Bounds = PAGE, kind: Any = None) ->
 def _refuse_text(text: str, bounds: Bounds) -> None:
     if found := UNSEEN.search(text):
         _refuse_character(found[0], text.count("\n", 0, found.start()) + 1)
+    _refuse_brackets(text)
     size = len(text.encode())
     if size > bounds.size:
         raise ValueError(f"line 1: it has {size / 2**20:.1f} MiB; a config may have {bounds.size / 2**20:g}.")
+
+
+def _refuse_brackets(text: str) -> None:
+    """Brackets without their ends, comments and quotes aside: a parser that is not in C takes time quadratic in their depth."""
+    if text.count("[") + text.count("{") <= 2 * MAX_DEPTH:
+        return
+    depth = 0
+    for found in re.finditer(r"[][{}]", text):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > 2 * MAX_DEPTH:
+            line = text.count("\n", 0, found.start()) + 1
+            raise ValueError(f"line {line}: it is nested deeper than the {MAX_DEPTH} levels that a config may have.")
 
 
 def _refuse_character(character: str, line: int) -> None:

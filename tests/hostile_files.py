@@ -175,7 +175,7 @@ RESOLVERS = {
     "a made mapping": Hostile(changed("[fast]", "'${oc.create:[fast]}'"), FILLED),
     "a resolver of one's own": Hostile(changed("Is it faster?", "${eval:__import__('os').getcwd()}"), FILLED),
     "a name out of a name": Hostile(changed("Is it faster?", "${${oc.env:AISP_HOSTILE_SECRET}:x}"), FILLED),
-    "ten thousand braces": Hostile(changed("Is it faster?", "'" + "${" * 10_000 + "'"), FILLED),
+    "ten thousand braces": Hostile(changed("Is it faster?", "'" + "${" * 10_000 + "'"), DEEP),
     "the environment in a setting": Hostile(
         put("measure/m.yaml", "rounds: ${oc.env:AISP_HOSTILE_SECRET}\n"),
         "",
@@ -231,6 +231,9 @@ BOMBS = {
     ),
     "deep lists": Hostile(text("a: " + "[" * 100_000), DEEP, listed=True),
     "deep mappings": Hostile(text("a: " + "{a: " * 20_000), DEEP, listed=True),
+    "deep lists in a mapping": Hostile(text("a: {" + "[" * 200_000), DEEP, listed=True),
+    "deep lists in quotes": Hostile(text("a: 'x\n" + "[" * 100_000), DEEP, listed=True),
+    "deep lists before a mistake": Hostile(text("a: {b: c" + "[]" * 100_000), "", run_says="not YAML", listed=True),
     "deep dashes": Hostile(text("- " * 100_000), DEEP, listed=True),
     "deep question marks": Hostile(text("? " * 100_000), DEEP, listed=True),
     "deep blocks": Hostile(text("".join(" " * i + "a:\n" for i in range(600))), DEEP, listed=True),
@@ -246,8 +249,8 @@ BOMBS = {
     ),
     "cases without number": Hostile(
         changed("{n: [4]}", "{" + ", ".join(f"{a}: {list(range(1, 90))}" for a in "nbcdefgh") + "}"),
-        "combinations of sizes; at most 10000",
-        run_says="cases; at most 10000 are planned",
+        "combinations of sizes; at most 100000",
+        run_says="combinations of sizes; at most 100000",
     ),
 }
 
@@ -281,6 +284,16 @@ NUMBERS = {
 
 PATHS = {
     "a source up and away": Hostile(changed("../k.py", "../../../../../../etc/passwd.py"), "source: there is neither"),
+    "a source with a long name": Hostile(changed("../k.py", "k" * 300 + ".py"), "cannot be looked up"),
+    "CUDA C++ with a long name": Hostile(also("cuda: [" + "k" * 300 + ".cu]"), "cannot be looked up"),
+    "a tag with a long name": Hostile(
+        also("chapter: " + "c" * 300),
+        "",
+        ("+chapter=" + "c" * 300,),
+        "+chapter=ccc",
+        lint=False,
+        run_says="there is no chapter",
+    ),
     "a source beside the config dir": Hostile(changed("../k.py", f"../../{OUTSIDE}/k.py"), "lies outside"),
     "an absolute source": Hostile(
         lambda folder: text(GOOD.replace("../k.py", str(folder.parent / OUTSIDE / "k.py")))(folder), "lies outside"

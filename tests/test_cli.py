@@ -14,6 +14,7 @@ from aisp_runner.case import Plan, Skip
 from aisp_runner.cli import likely_device, run, run_folder
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError
+from aisp_runner.execute import Ways
 from aisp_runner.plan_file import load_plan
 from aisp_runner.pool import Pool
 
@@ -107,7 +108,7 @@ def test_clocks_are_locked_only_where_it_is_asked_for(argv: str, wanted: bool, m
 
     asked = []
 
-    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool) -> int:
+    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool, ways: Ways) -> int:
         asked.append(lock_clocks)
         return 0
 
@@ -134,7 +135,7 @@ def test_the_fork_server_starts_ahead_of_a_run_and_of_nothing_else(
 
     pools = []
 
-    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool) -> int:
+    def run_plan(plan: Plan, folder: Path, pool: Pool, lock_clocks: bool, ways: Ways) -> int:
         pools.append(pool)
         return 0
 
@@ -257,11 +258,13 @@ def test_sweep_plans_each_value_and_flags_may_stand_anywhere(capsys: pytest.Capt
 def test_unexpected_exception_shows_its_traceback_and_exits_1(
     capsys: pytest.CaptureFixture[str], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (here / "out").mkdir()
-    (here / "out" / "plan.json").mkdir()  # cannot be written
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr("aisp_runner.cli.save_plan", broken)
     text = said(capsys, "--config-dir", "mine", "+workload=cli_mine", "run_dir=out", code=1)
     assert "Traceback" in text
-    assert "IsADirectoryError" in text
+    assert "RuntimeError: nobody thought of this" in text
 
 
 def test_environment_and_argv_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:

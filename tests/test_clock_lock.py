@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from bench import case
+from records import valid_record
 from test_machine import Nvml
 
 from aisp_runner import clock_lock, state
@@ -414,19 +415,19 @@ def test_a_run_holds_the_clocks_until_its_last_case_and_says_so(
 
 
 def test_a_record_says_which_clocks_were_locked(tmp_path: Path, card: Lockable, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cases themselves are left out, and so is all of a record but the facts of the machine."""
+    """The cases themselves are left out: their records were made by hand."""
     from aisp_runner import execute
 
     monkeypatch.setenv("AISP_QUARANTINE", str(tmp_path / "quarantine.yaml"))
     facts, told = {"cpu": "Example CPU"}, []
 
     class Told(Console):
-        def case_finished(self, record: dict[str, Any]) -> None:
+        def case_finished(self, record: dict[str, Any], progress: str = "") -> None:
             told.append(record["machine"])
             if len(told) == 2:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "run_case", lambda given, bench: {"machine": facts})
+    monkeypatch.setattr(execute, "run_case", lambda given, bench: valid_record(machine=facts))
     monkeypatch.setattr(execute.quarantine, "update", lambda path, made, run_dir: False)
     monkeypatch.setattr(execute.record, "validate", lambda made: None)
     with pytest.raises(KeyboardInterrupt):

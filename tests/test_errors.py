@@ -7,8 +7,10 @@ import pytest
 from aisp_runner import errors
 from aisp_runner.errors import AispError, WorkerFault, did_you_mean
 
+NAMES = ("ConfigError", "BuildError", "WorkerFault", "DeviceError", "HostError", "DiskError", "ProtocolError")
 
-@pytest.mark.parametrize("name", ["ConfigError", "BuildError", "WorkerFault", "DeviceError", "ProtocolError"])
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_exception_is_an_aisp_error_and_is_drawn_in_the_tree(name: str) -> None:
     assert issubclass(getattr(errors, name), AispError)
     assert name in (errors.__doc__ or "")

@@ -103,6 +103,8 @@ def test_ctrl_c_ends_with_130_keeps_what_was_measured_and_leaves_no_process(tmp_
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert [r["status"] for r in records_of(tmp_path)] == ["ERROR"]
+    assert f"Interrupted with 3 cases left. To go on: aisp-run resume={tmp_path / 'run'}" in output
+    assert "ERROR: addition / candidate" in output, "the table of what was measured"
     assert not [pid for pid in others if lives(pid)]
 
 

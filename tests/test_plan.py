@@ -297,6 +297,19 @@ def test_case_larger_than_the_memory_limit_is_skipped(mine: Path) -> None:
     assert made.skips[0].reason == "one call's tensors take 48.43 GiB at n=4000000000,m=3, more than limits.memory_gib=8"
 
 
+def test_case_larger_than_the_machines_memory_is_skipped_with_the_figures(mine: Path) -> None:
+    world = dataclasses.replace(CPU, memory_bytes=256)
+    made = plan(mine, "+workload=tst_add", world=world)
+    assert not made.cases
+    reason = skips(made)[-1].partition(": ")[2]
+    assert re.fullmatch(
+        r"the case at n=6,m=7 takes at least 0\.00 GiB of host memory \(oracle, judge and every process of the variants\), "
+        r"and this machine has 0\.00 GiB; fewer sets of processes \(measure\.processes\) take less",
+        reason,
+    ), reason
+    assert plan(mine, "+workload=tst_add", world=dataclasses.replace(CPU, memory_bytes=2**30)).cases
+
+
 def test_size_that_is_no_whole_number_is_refused(mine: Path) -> None:
     text = refusal(mine, "+workload=tst_add", "workload.axes.cpu.n=[1]")
     assert "outputs.c.shape: 'n // 2' is 0 at n=1, m=3; a size is a whole number, at least 1." in text
@@ -432,7 +445,7 @@ def test_standard_measure_and_limits_are_the_dataclasses_own_but_for_the_device_
 def test_chapters_labs_and_suites_of_the_repository_keep_to_their_schema(name: str) -> None:
     for file in (content_root() / "conf" / name).glob("*.yaml"):
         data = load_yaml(file)
-        assert schema.problems(data, "suite" if name == "suite" else "chapter") == []
+        assert schema.problems(data, name) == []
         assert data.get("id", file.stem) == file.stem
 
 

@@ -78,7 +78,7 @@ def test_without_jsonschema_missing_and_unknown_keys_are_still_seen(monkeypatch:
         record.validate(broken)
 
 
-@pytest.mark.parametrize("name", ["record", "evidence", "quarantine"])
+@pytest.mark.parametrize("name", ["record", "evidence", "quarantine", "progress"])
 def test_every_property_of_a_schema_is_described_and_the_schema_is_draft_07(name: str) -> None:
     schema = json.loads((content_root() / "schemas" / f"{name}.schema.json").read_text("utf-8"))
     assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"

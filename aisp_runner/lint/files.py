@@ -21,7 +21,7 @@ BY_FOLDER = {
     "workload": "workload",
     "workloads": "workload",
     "chapter": "chapter",
-    "lab": "chapter",
+    "lab": "lab",
     "suite": "suite",
     "measure": "measure",
 }

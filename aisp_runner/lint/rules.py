@@ -5,14 +5,14 @@ that fit nowhere.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aisp_runner import expression
+from aisp_runner.axes import cases
 from aisp_runner.errors import ConfigError
-from aisp_runner.plan import ITEM_BYTES, MAX_CASES, MAX_ELEMENTS
+from aisp_runner.host_memory import ITEM_BYTES
 from aisp_runner.spec import TensorSpec, WorkloadSpec
 
 ERROR, WARNING = "error", "warning"
@@ -84,12 +84,8 @@ def _axes(spec: WorkloadSpec) -> Iterator[Finding]:
             if axis not in used:
                 message = f"no shape has '{axis}', so all its sizes ({len(sizes)}) make the same case. Use or remove it."
                 yield Finding("unused-axis", f"axes.{device}.{axis}", ERROR, message)
-        cases = math.prod(len(sizes) for sizes in axes.values())
-        count = cases * len(spec.optimized)
-        if cases > MAX_CASES:
-            message = f"{cases} combinations of sizes; at most {MAX_CASES} are planned. Leave some out."
-            yield Finding("many-cases", f"axes.{device}", ERROR, message)
-        elif count > MANY:
+        count = len(cases(spec, device)) * len(spec.optimized)
+        if count > MANY:
             message = f"{count} comparisons: every combination of sizes, times {len(spec.optimized)} variants. Leave some out."
             yield Finding("many-cases", f"axes.{device}", WARNING, message)
 
@@ -107,11 +103,10 @@ def _work(spec: WorkloadSpec) -> Iterator[Finding]:
 
 def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
     """Cases that are skipped wherever they are run, since one call's tensors do not fit."""
-    for device, axes in spec.axes.items():
+    for device in spec.axes:
         room = gpu_gib / 2 if device == "cuda" else CPU_GIB
         what = f"half of a GPU's {gpu_gib:g} GiB" if device == "cuda" else f"the {CPU_GIB:g} GiB of limits.memory_gib"
-        cases = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.islice(itertools.product(*axes.values()), MANY)]
-        for case in (*cases, *spec.held_out.get(device, ())):
+        for case in (*cases(spec, device)[:MANY], *spec.held_out.get(device, ())):
             try:
                 gib = sum(_bytes(tensor, case, device) for tensor in (*spec.inputs, *spec.outputs)) / 2**30
             except (ConfigError, OverflowError) as error:
@@ -126,7 +121,7 @@ def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
 
 def _bytes(tensor: TensorSpec, case: dict[str, int], device: str) -> int:
     shape = [int(expression.evaluate(size, case, f"{tensor.name}.shape", device)) for size in tensor.shape]
-    if math.prod(shape) > MAX_ELEMENTS:
+    if math.prod(shape) > expression.MAX_ELEMENTS:
         raise ConfigError(f"{tensor.name}.shape: it has more than 2**60 elements, which fit nowhere. Make it smaller.")
     return math.prod(shape) * ITEM_BYTES[tensor.dtype]
 

@@ -1,10 +1,12 @@
-"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings.
+"""The `aisp` command: everything that is not a run. It looks, and changes nothing but the quarantine file and stored ceilings;
+`aisp new` makes files.
 
 aisp list        what there is to run, and what of it runs here
+aisp new         files for a workload, protection, attack or chapter, to be changed
 aisp lint        what is wrong or questionable in config files, with file and line
 aisp review      what a change of configs means for what is measured, and whether it may go in without a word
 aisp learn       a chapter's page, and what its comparisons gave elsewhere and in your newest run
-aisp show        a run's table again
+aisp show        a run's table again; with --config what a workload measures, and which line says so
 aisp verify-record  whether a run's records say what their own samples, evidence and plan say, and are all there
 aisp explain     why a case was refused or is undecided, and how an honest author goes on
 aisp doctor      what this machine can measure, and how to mend what it cannot
@@ -25,11 +27,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from aisp_runner import __version__
+from aisp_runner.config_page.command import add_arguments as add_config
 from aisp_runner.errors import AispError, ConfigError, did_you_mean
+from aisp_runner.new.command import add_parser as add_new
 from aisp_runner.review import command as review
 
 COMMANDS = (
-    *("list", "learn", "lint", "review", "show", "verify-record", "explain", "audit", "doctor"),
+    *("list", "learn", "new", "lint", "review", "show", "verify-record", "explain", "audit", "doctor"),
     *("plan", "merge", "peak", "quarantine"),
 )
 
@@ -81,13 +85,9 @@ def _parser() -> Parser:
     learn.add_argument("--json", action="store_true", help="the page and the ranges as JSON")
     learn.set_defaults(command=_learn)
 
-    show = commands.add_parser("show", help="a run's table again; exit 3 when a record contradicts itself")
-    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
-    form = show.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
-    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
-    show.set_defaults(command=_show)
+    _show_parser(commands)
     _verify_record_parser(commands)
+    add_new(commands)
     _lint_parser(commands)
     review.add_parser(commands)
     _shards_parser(commands)
@@ -139,6 +139,21 @@ def _parser() -> Parser:
     for action in (shown, release):
         action.add_argument("--file", type=Path, help="default: AISP_QUARANTINE, or quarantine.yaml here")
     return parser
+
+
+def _show_parser(commands: argparse._SubParsersAction[Parser]) -> None:
+    show = commands.add_parser(
+        "show", help="a run's table again; --config: what is measured; exit 3: a record contradicts itself"
+    )
+    show.add_argument("run_dir", nargs="?", type=Path, metavar="RUN_DIR", help="default: the newest folder in runs/")
+    form = show.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="the records, skips and contradictions as JSON")
+    form.add_argument("--markdown", action="store_true", help="the table as Markdown")
+    show.add_argument(
+        "--curves", action="store_true", help="by size: geometric mean, worst size, where a variant begins to win"
+    )
+    add_config(show)
+    show.set_defaults(command=_show)
 
 
 def _lint_parser(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -242,6 +257,12 @@ def _learn(parsed: argparse.Namespace) -> int:
 
 
 def _show(parsed: argparse.Namespace) -> int:
+    if parsed.config is not None:
+        from aisp_runner.config_page import command
+
+        return command.run(parsed, _write_lines)
+    if parsed.settings or parsed.config_dir:
+        raise ConfigError("settings and --config-dir go with --config WORKLOAD. A run's table needs its folder alone.")
     from aisp_runner import record, record_file, report
     from aisp_runner.against_plan import in_order
     from aisp_runner.case import to_json
@@ -259,6 +280,8 @@ def _show(parsed: argparse.Namespace) -> int:
         wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
     written, records = len(records), record_file.standing(records)
     records = in_order(records, plan) if plan else records
+    if parsed.curves:
+        return _curves(parsed, records)
     if parsed.json:
         _write_json({"run_dir": str(run_dir), "records": records, "skips": to_json(skips), "contradictions": wrong})
     elif parsed.markdown:
@@ -276,6 +299,20 @@ def _show(parsed: argparse.Namespace) -> int:
     for text in wrong:
         sys.stderr.write(f"contradiction: {report.clean(text)}\n")
     return 3 if wrong else 0
+
+
+def _curves(parsed: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+    from aisp_runner import curves
+
+    if parsed.markdown:
+        raise ConfigError("--curves has no form in Markdown. Leave one of the two out, or use --json.")
+    found = curves.of_records(records)
+    if parsed.json:
+        _write_json(curves.as_json(found))
+    else:
+        told = curves.lines(found) or ["No variant was measured at two sizes or more."]
+        sys.stdout.write("\n".join(told).rstrip() + "\n")
+    return 0
 
 
 def _verify_record(parsed: argparse.Namespace) -> int:

@@ -25,7 +25,9 @@ class Tensor:
     """One tensor of a case, concrete: no axis name is left in it."""
 
     name: str
+    """The parameter's name."""
     shape: tuple[int, ...]
+    """Sizes of its axes, elements."""
     dtype: str
     """A torch dtype's name: "float32", "bfloat16", "int32", ..."""
     role: str
@@ -33,13 +35,17 @@ class Tensor:
     init: str = "normal"
     """normal (mean 0, deviation 1), uniform, integers (low inclusive, high exclusive) or log_uniform. Inputs only."""
     low: float = 0.0
+    """Least value, for uniform, integers and log_uniform. Unit: of the element."""
     high: float = 1.0
+    """Greatest value, excluded for integers. Unit: of the element."""
     rtol: float = 0.0
-    """Outputs only: an element is right when |actual - expected| <= atol + rtol * |expected|, in float64."""
+    """Outputs only, a fraction: an element is right when |actual - expected| <= atol + rtol * |expected|, in float64."""
     atol: float = 0.0
+    """Absolute tolerance of an output, see rtol. Unit: of the element."""
     because: str = ""
+    """Why these tolerances are right."""
     rank: int = 0
-    """Whose it is, where a variant runs as several ranks; its name then ends in @rank."""
+    """Whose it is, a count from 0, where a variant runs as several ranks; its name then ends in @rank."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,11 @@ class Variant:
     """One function that computes the workload."""
 
     name: str
+    """What records call it."""
     source: Source
+    """The files that it consists of."""
     function: str
+    """Name of the function in the source."""
     returns: bool = False
     """True: the function takes the inputs alone and returns its outputs; the worker copies them, inside the timing."""
 
@@ -72,14 +81,16 @@ class Measure:
     processes: int = 5
     """Sets of processes; the candidate's are fresh. Each has a baseline, a candidate and, with control, a second baseline."""
     rounds: int = 12
-    """Rounds at most in each set. A round: an empty batch of the baseline, a short batch of baseline and candidate in the first
-    set, and two long batches of each arm in a palindromic order that is rotated from round to round.
+    """Rounds at most in each set, a count. A round: an empty batch of the baseline, a short batch of baseline and candidate
+    in the first set, and two long batches of each arm in a palindromic order that is rotated from round to round.
     """
     min_rounds: int = 2
+    """Rounds at least in each set, a count."""
     seconds: float = 3.0
-    """No new round is started after this long, once every set has done `min_rounds`."""
+    """No new round is started after this long, s, once every set has done `min_rounds`."""
     half_width: float = 0.005
-    """Stop once the interval of ln(speed-up) would be at most this wide on either side if processes did not differ."""
+    """Stop once the interval of ln(speed-up) would be at most this wide on either side if processes did not differ. A fraction.
+    """
     control: bool = True
     """Whether the baseline is also compared with itself (A/A), which gives the noise floor. A gate always does."""
     mode: str = "auto"
@@ -91,9 +102,9 @@ class Measure:
     on) or off. auto: cupti where it is installed, else off. CUDA only.
     """
     device_rounds: int = 2
-    """Rounds of the first set that are timed again by them."""
+    """Rounds of the first set that are timed again by them, a count."""
     serial: int = 4
-    """One-call batches of each arm that bound what calls can gain from one another. Gated modes only."""
+    """One-call batches of each arm, a count, that bound what calls can gain from one another. Gated modes only."""
     batch_ms: float = 10.0
     """Aimed length of a long batch on a CPU, ms."""
     batch_gpu_ms: float = 2.0
@@ -101,7 +112,7 @@ class Measure:
     calls: tuple[int, int] | None = None
     """(short, long) calls a batch, instead of calibrating them from the aimed length."""
     margin: float = 0.02
-    """A speed-up within 1 +- margin is SAME."""
+    """A speed-up within 1 +- margin is SAME. A fraction."""
     verify_seconds: float = 0.02
     """Oracle time spent on checking one batch, s. At least two outputs of each batch are checked."""
 
@@ -111,12 +122,13 @@ class Limits:
     """When a worker is stopped. Reaching one is a verdict with the candidate's name on it, not a failed run."""
 
     start_seconds: float = 60.0
-    """From job to ready, and again for the first batch: import, compile, first call."""
+    """From job to ready, and again for the first batch: import, compile, first call. Unit: s."""
     batch_seconds: float = 20.0
+    """One batch, s."""
     memory_gib: float = 8.0
     """Memory of a worker's own on the host: anonymous pages and swap. Shared slots are not counted."""
     output_mib: float = 16.0
-    """What a worker may print."""
+    """What a worker may print, MiB."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +136,29 @@ class Case:
     """One comparison on one set of axis values: what a record is about."""
 
     workload: str
+    """Name of the workload: the stem of its YAML file."""
     question: str
+    """What the comparison answers, in one line."""
     group: str
     """The chapter or lab it belongs to, or ""."""
     origin: str
     """The YAML file it was declared in, for messages."""
     axes: dict[str, int]
+    """Size of each axis, elements, by name."""
     held_out: bool
+    """Whether the sizes come from the workload's `held_out`."""
     device: str
     """cpu or cuda."""
     inputs: tuple[Tensor, ...]
+    """Tensors that every variant is given, in the order of its parameters."""
     outputs: tuple[Tensor, ...]
+    """Tensors that every variant writes or returns, after the inputs."""
     reference: Variant
+    """The function that gives the right answer, in float64."""
     baseline: Variant
+    """What the other variant is compared with."""
     optimized: Variant
+    """The variant that is compared with the baseline."""
     candidate: str | None = None
     """The outside file and function that took the optimized variant's place, as given: "theirs.py::fast"."""
     claim: str = "kernel"
@@ -147,16 +168,23 @@ class Case:
     the content of a batch fits into half of it.
     """
     threads: int = 1
-    """CPU threads torch may use in a worker."""
+    """CPU threads torch may use in a worker. A count."""
     phase: str = "detect"
+    """detect, quarantine or gate: what follows from a verdict."""
     require: str = "valid"
+    """valid, not_slower or faster: what a gate demands."""
     work_bytes: float | None = None
     """Bytes one call must move, from the workload's `work:`."""
     work_flops: float | None = None
+    """Floating-point operations of one call, from `work:`. Unit: operations."""
     measure: Measure = Measure()
+    """How long and how often this case is measured."""
     limits: Limits = Limits()
+    """When a worker of this case is stopped."""
     ranks: int = 1
-    """Processes that one variant runs as. Each has tensors of its own, and the others' reach it through torch.distributed."""
+    """Processes that one variant runs as, a count. Each has tensors of its own, and the others' reach it through
+    torch.distributed.
+    """
     protections: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Protections that are on, by id, with their knobs."""
     demands: dict[str, Any] = field(default_factory=dict)
@@ -178,9 +206,13 @@ class Skip:
     """A comparison that was asked for and cannot run here."""
 
     workload: str
+    """Name of the workload."""
     variant: str
+    """Name of the variant that is left out."""
     device: str
+    """Device that it was asked for on: cpu or cuda."""
     reason: str
+    """Why it cannot run here."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +220,13 @@ class Plan:
     """What a run will do, decided before anything is started."""
 
     cases: tuple[Case, ...]
+    """Comparisons to run, in order."""
     skips: tuple[Skip, ...] = ()
+    """Comparisons that were asked for and cannot run here."""
     overrides: tuple[str, ...] = ()
     """The command line that made it, for people."""
     format: int = FORMAT
+    """Version of this layout. No unit."""
 
     def sha256(self) -> str:
         """Digest of the canonical JSON of everything in the plan."""

@@ -189,7 +189,7 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
                 result.append(key)
             chosen.setdefault(key, []).extend(_names(key, value, files))
             continue
-        result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.")) else override)
+        result.append("++" + override if equals and key.startswith(("workload.", "protect.knobs.", "axes.")) else override)
     for name in chosen.get("+workload", []):
         if name in files:
             load_yaml(files[name])

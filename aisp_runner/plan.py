@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import itertools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import expression, host_memory, machine, sources
+from aisp_runner.axes import cases, overridden, refuse_unknown
 from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, Variant
 from aisp_runner.config import Request, compose
 from aisp_runner.content import shown
@@ -63,18 +63,20 @@ def make_plan(request: Request, world: World) -> Plan:
     specs, problems = [], []
     for file in request.files:
         try:
-            specs.append(_spec(file, request))
+            specs.append(spec_of(file, request))
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
+    refuse_unknown(request.settings.get("axes", {}), specs)
     planner = Planner(request.settings, world)
     for spec in specs:
         planner.add(spec)
     return Plan(tuple(planner.cases), tuple(planner.skips), request.overrides)
 
 
-def _spec(file: Path, request: Request) -> WorkloadSpec:
+def spec_of(file: Path, request: Request) -> WorkloadSpec:
+    """One of a request's workloads, with the command line's `workload.*`. Raises ConfigError."""
     spec = load_workload(file)
     if request.changed is None or file != request.files[0]:
         return spec
@@ -97,6 +99,7 @@ class Planner:
     def add(self, spec: WorkloadSpec) -> None:
         """Plan every comparison of a workload: its cases times its variants."""
         device = self._device(spec)
+        spec = overridden(spec, device, self.settings.get("axes", {}))
         variants = self._variants(spec)
         reason = self._unmet(spec, device)
         if not reason and spec.baseline.device not in ("any", device):
@@ -191,7 +194,7 @@ class Planner:
         if device == "cpu" and need > limit:
             return f"{text}, more than limits.memory_gib={self.limits.memory_gib:g}"
         if device == "cpu":
-            measure = _measure(self.settings, spec, self.settings.get("verify", {}).get("phase") or spec.phase)
+            measure = measure_of(self.settings, spec, self.settings.get("verify", {}).get("phase") or spec.phase)
             least = host_memory.least_bytes(tensors[0], tensors[1], measure)
             return host_memory.too_little(least, self.world.memory_bytes, f"the case at {sizes}", "this machine has")
         memory = self.world.gpus[0].get("memory_bytes") if device == "cuda" else None
@@ -230,7 +233,7 @@ class Planner:
             require=verify.get("require") or spec.require,
             work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
             work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
-            measure=_measure(self.settings, spec, verify.get("phase") or spec.phase),
+            measure=measure_of(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
             ranks=spec.ranks,
             protections=self.protections,
@@ -255,7 +258,7 @@ def _candidate(text: str) -> tuple[Path, str]:
 def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]:
     """Axis values of each case and whether it is held out."""
     axes = spec.axes[device]
-    declared = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.product(*axes.values())]
+    declared = cases(spec, device)
     held_out = [{axis: case[axis] for axis in axes} for case in spec.held_out.get(device, ())]
     return [(case, False) for case in declared] + [(case, True) for case in held_out]
 
@@ -291,7 +294,8 @@ MARGINS = {"kernel": 0.01, "wall": 0.02}
 """Margin of a workload that names none, by what it claims."""
 
 
-def _measure(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+def measure_of(settings: dict[str, Any], spec: WorkloadSpec, phase: str) -> Measure:
+    """How long and how often a workload is measured with these settings. Raises ConfigError."""
     values = dict(settings.get("measure", {}))
     calls = values.pop("calls", None)
     if calls is not None and calls[0] >= calls[1]:

@@ -6,14 +6,16 @@ functions and parameters of the kernel file. All problems of a file are reported
 
 from __future__ import annotations
 
+import dataclasses
 import keyword
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from aisp_runner import expression, schema, sources
+from aisp_runner.axes import written_out
 from aisp_runner.config import load_yaml
 from aisp_runner.content import content_root, shown
 from aisp_runner.errors import ConfigError, did_you_mean
@@ -65,6 +67,8 @@ class WorkloadSpec:
     outputs: tuple[TensorSpec, ...]
     axes: dict[str, dict[str, tuple[int, ...]]]
     """Sizes of each axis, by device."""
+    listed: frozenset[str] = frozenset()
+    """Devices whose cases are listed one by one: the first sizes of all axes, then the second ones."""
     held_out: dict[str, tuple[dict[str, int], ...]] = field(default_factory=dict)
     chapter: str = ""
     lab: str = ""
@@ -102,15 +106,29 @@ def workload_from_dict(name: str, data: Mapping[str, Any], origin: str, folder: 
     Raises ConfigError with a line for each problem.
     """
     found = schema.problems(data, "workload")
+    listed = frozenset(device for device, own in data["axes"].items() if isinstance(own, list)) if not found else frozenset()
     if not found:
-        found = _declared_problems(data)
+        data, found = _with_sizes(data)
+    if not found:
+        found = _declared_problems(data, listed)
     if not found:
         source, found = find_source(str(data["source"]), folder)
-        spec = _build(name, data, origin, source)
+        spec = dataclasses.replace(_build(name, data, origin, source), listed=listed)
         found = found or _tensor_problems(spec) + _function_problems(spec)
         if not found:
             return spec
     raise ConfigError("\n".join(f"{origin}: {problem}" for problem in found))
+
+
+def _with_sizes(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """The data with every axis as a list of sizes, and what is wrong with ranges and lists of cases."""
+    made, found = {}, []
+    for device, own in data["axes"].items():
+        try:
+            made[device] = written_out(own, f"axes.{device}")
+        except ConfigError as error:
+            found.append(str(error))
+    return {**data, "axes": made}, found
 
 
 def signature_problem(
@@ -217,7 +235,7 @@ def find_source(source: str, folder: Path) -> tuple[Path, list[str]]:
     return places[0], [f"source: there is {'neither' if len(places) > 1 else 'no'} {listed}.{near}"]
 
 
-def _declared_problems(data: Mapping[str, Any]) -> list[str]:
+def _declared_problems(data: Mapping[str, Any], listed: Collection[str]) -> list[str]:
     """Names that are used and not declared, declared twice, or contradict each other."""
     found = []
     if "chapter" in data and "lab" in data:
@@ -239,7 +257,7 @@ def _declared_problems(data: Mapping[str, Any]) -> list[str]:
         found += _range_problems(f"inputs.{name}", value)
     if "margin" in data and "margin_because" not in data:
         found.append("margin: without a reason. Add margin_because: why a difference of that size means nothing here.")
-    return found + _held_out_problems(data) + _environment_problems(data)
+    return found + _held_out_problems(data, listed) + _environment_problems(data)
 
 
 def _range_problems(where: str, value: Mapping[str, Any]) -> list[str]:
@@ -254,7 +272,7 @@ def _range_problems(where: str, value: Mapping[str, Any]) -> list[str]:
     return [] if low < high else [f"{where}: low {low} is not below high {high}. Give low and high."]
 
 
-def _held_out_problems(data: Mapping[str, Any]) -> list[str]:
+def _held_out_problems(data: Mapping[str, Any], listed: Collection[str]) -> list[str]:
     found = []
     for device, cases in data.get("held_out", {}).items():
         axes = data["axes"].get(device)
@@ -269,11 +287,17 @@ def _held_out_problems(data: Mapping[str, Any]) -> list[str]:
             missing = [name for name in axes if name not in case]
             if missing:
                 found.append(f"{where}: {', '.join(missing)} missing. A held-out case gives every axis of {device}.")
-            elif all(case[name] in axes[name] for name in axes):
+            elif _is_declared(case, axes, device in listed):
                 found.append(f"{where}: {case} is one of the declared cases, so it is not held out. Use another size.")
             elif case in cases[:index]:
                 found.append(f"{where}: {case} is there twice. Leave one.")
     return found
+
+
+def _is_declared(case: Mapping[str, int], axes: Mapping[str, Sequence[int]], listed: bool) -> bool:
+    if listed:
+        return tuple(case[name] for name in axes) in zip(*axes.values(), strict=True)
+    return all(case[name] in axes[name] for name in axes)
 
 
 def _environment_problems(data: Mapping[str, Any]) -> list[str]:

@@ -190,9 +190,8 @@ def test_quarantine_is_listed_and_released(capsys: Captured) -> None:
 MISTAKES: dict[str, tuple[list[str], str]] = {
     "an unknown command": (
         ["shwo"],
-        "'shwo' is no command. Did you mean 'show'? Commands: list, learn, lint, review, show, "
-        "verify-record, explain, audit, doctor, "
-        "plan, merge, peak, quarantine.",
+        "'shwo' is no command. Did you mean 'show'? Commands: list, learn, new, lint, review, show, verify-record, explain, "
+        "audit, doctor, plan, merge, peak, quarantine.",
     ),
     "an unknown option": (["list", "--jsno"], "unrecognized arguments: --jsno"),
     "an unknown workload": (["list", "ch6"], "'ch6' is no workload, chapter or lab."),

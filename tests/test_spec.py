@@ -103,7 +103,7 @@ def test_good_workload_is_loaded_with_its_defaults(tmp_path: Path) -> None:
         pytest.param("[4, 8]", "[4, 4]", "axes.cpu.n: 4 is there twice.", id="size twice"),
         pytest.param("[4, 8]", "[0]", "axes.cpu.n[0]: 0 is not allowed; a size, at least 1 is wanted.", id="size zero"),
         pytest.param(
-            "[4, 8]", "4", "axes.cpu.n: 4 is a number; a list of sizes, such as [1024, 4096] is wanted.", id="one size"
+            "[4, 8]", "4", "axes.cpu.n: 4 is a number; a list of sizes such as [1024, 4096], or a range", id="one size"
         ),
         pytest.param("[fast, ", "[fast, fast, ", "optimized: 'fast' is there 2 times. Leave one.", id="duplicate variant"),
         pytest.param("[fast, ", "[loop, ", "optimized: 'loop' is the baseline.", id="baseline among the variants"),

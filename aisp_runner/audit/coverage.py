@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -55,26 +56,33 @@ def results() -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def page() -> str:
-    """The page's text."""
-    rows, kept, every = [], results(), attacks()
+def covering() -> dict[str, tuple[str, ...]]:
+    """The issues that each protection says it is against, by its id."""
+    return {name: kind.covers for name, kind in registry.known().items()}
+
+
+def page(covers: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The page's text. covers: the issues that each protection is against, by its id; by default `covering`."""
+    rows, kept, every, covers = [], results(), attacks(), covering() if covers is None else covers
     counted: Counter[str] = Counter()
     for issue, wrong in issues().items():
-        status, cells = _issue(issue, [a for a in every if a.issue == issue], kept)
+        against = [name for name, own in covers.items() if issue in own]
+        status, cells = _issue(against, [a for a in every if a.issue == issue], kept)
         counted[status.split(":")[0]] += 1
         rows.append(f"| `{issue}` | {wrong} | {status} | {' | '.join(cells)} |")
     told = ", ".join(f"{number} {status}" for status, number in sorted(counted.items()))
     return HEAD.format(summary=f"Of {len(rows)} issues: {told}.") + "\n".join(rows) + "\n"
 
 
-def _issue(issue: str, own: list[Attack], kept: dict[tuple[str, str], list[dict[str, Any]]]) -> tuple[str, list[str]]:
+def _issue(
+    protections: list[str], own: list[Attack], kept: dict[tuple[str, str], list[dict[str, Any]]]
+) -> tuple[str, list[str]]:
     shown: dict[str, set[str]] = {}
     for attack in own:
         for (machine, name), rows in kept.items():
             if name == attack.name and all(map(holds, rows)):
                 shown.setdefault(attack.name, set()).add(machine)
     witnesses = {w for a in own for (_, name), rows in kept.items() if name == a.name for r in rows for w in r["witness"]}
-    protections = [name for name, kind in registry.known().items() if issue in kind.covers]
     proven = [a for a in own if a.name in shown]
     if proven:
         status = "prevented" if all(a.prevented or a.expect == PREVENTED for a in proven) else "detected"

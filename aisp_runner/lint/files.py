@@ -16,7 +16,7 @@ from aisp_runner.lint.places import Document, Place, Trap
 from aisp_runner.lint.rules import ERROR, GPU_GIB, WARNING, judge
 from aisp_runner.spec import workload_from_dict
 
-BY_FOLDER = {"workload": "workload", "workloads": "workload", "chapter": "chapter", "lab": "chapter", "suite": "suite"}
+BY_FOLDER = {"workload": "workload", "workloads": "workload", "chapter": "chapter", "lab": "lab", "suite": "suite"}
 """Schema of a YAML file, by the name of the folder it lies in."""
 BY_NAME = {"quarantine.yaml": "quarantine", "expected.yaml": "expected"}
 

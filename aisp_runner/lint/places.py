@@ -54,6 +54,20 @@ class Document:
 
     def find(self, path: str) -> Place:
         """Where the key or item of a path such as optimized[1].device stands, or the last part of the path that is there."""
+        return self._walk(path)[0]
+
+    def line_of(self, path: str) -> int | None:
+        """The line of a key or item; None where the file does not have it."""
+        place, found, _ = self._walk(path)
+        return place.line if found else None
+
+    def words(self, path: str) -> list[str]:
+        """The plain values of a list; none where the file does not have it."""
+        _, found, node = self._walk(path)
+        return [item.value for item in node.value if item.id == "scalar"] if found and node.id == "sequence" else []
+
+    def _walk(self, path: str) -> tuple[Place, bool, Any]:
+        """Place and node of the last part of a path that is there, and whether that is all of it."""
         node, place = self.root, Place(1, 1)
         for name, index in _STEP.findall(path):
             key = name.strip("'\"")
@@ -64,9 +78,9 @@ class Document:
             pairs = node.value if node is not None and node.id == "mapping" else []
             found = next(((k, v) for k, v in pairs if k.value == key), None)
             if found is None:
-                break
+                return place, False, node
             place, node = _place(found[0]), found[1]
-        return place
+        return place, True, node
 
     def traps(self) -> Iterator[Trap]:
         """Keys that are there twice, and plain values that YAML 1.1 reads as something else."""

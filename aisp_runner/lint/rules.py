@@ -5,12 +5,12 @@ that fit nowhere.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from aisp_runner import expression
+from aisp_runner.axes import cases
 from aisp_runner.errors import ConfigError
 from aisp_runner.host_memory import ITEM_BYTES
 from aisp_runner.spec import TensorSpec, WorkloadSpec
@@ -84,7 +84,7 @@ def _axes(spec: WorkloadSpec) -> Iterator[Finding]:
             if axis not in used:
                 message = f"no shape has '{axis}', so all its sizes ({len(sizes)}) make the same case. Use or remove it."
                 yield Finding("unused-axis", f"axes.{device}.{axis}", ERROR, message)
-        count = math.prod(len(sizes) for sizes in axes.values()) * len(spec.optimized)
+        count = len(cases(spec, device)) * len(spec.optimized)
         if count > MANY:
             message = f"{count} comparisons: every combination of sizes, times {len(spec.optimized)} variants. Leave some out."
             yield Finding("many-cases", f"axes.{device}", WARNING, message)
@@ -103,11 +103,10 @@ def _work(spec: WorkloadSpec) -> Iterator[Finding]:
 
 def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
     """Cases that are skipped wherever they are run, since one call's tensors do not fit."""
-    for device, axes in spec.axes.items():
+    for device in spec.axes:
         room = gpu_gib / 2 if device == "cuda" else CPU_GIB
         what = f"half of a GPU's {gpu_gib:g} GiB" if device == "cuda" else f"the {CPU_GIB:g} GiB of limits.memory_gib"
-        cases = [dict(zip(axes, sizes, strict=True)) for sizes in itertools.islice(itertools.product(*axes.values()), MANY)]
-        for case in (*cases, *spec.held_out.get(device, ())):
+        for case in (*cases(spec, device)[:MANY], *spec.held_out.get(device, ())):
             try:
                 gib = sum(_bytes(tensor, case, device) for tensor in (*spec.inputs, *spec.outputs)) / 2**30
             except (ConfigError, OverflowError) as error:

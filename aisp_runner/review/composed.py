@@ -11,7 +11,6 @@ schemas judge both sides; nothing that a YAML names is imported or run.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import sys
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import config, content, expression, sources, yaml_bounds
+from aisp_runner import axes, config, content, expression, sources, yaml_bounds
 from aisp_runner.case import Limits, Measure
 from aisp_runner.errors import ConfigError
 from aisp_runner.plan import MARGINS
@@ -285,8 +284,15 @@ def _declared(spec: WorkloadSpec, source: str) -> Iterator[tuple[str, Any, str]]
     for group, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         for tensor in tensors:
             yield from _tensor(group, tensor)
-    for device, axes in spec.axes.items():
-        yield from ((f"axes.{device}.{axis}", sorted(sizes), f"axes.{device}.{axis}") for axis, sizes in axes.items())
+    for device, own in spec.axes.items():
+        if device in spec.listed:
+            yield (
+                f"axes.{device}",
+                sorted((dict(sorted(c.items())) for c in axes.cases(spec, device)), key=str),
+                f"axes.{device}",
+            )
+        else:
+            yield from ((f"axes.{device}.{axis}", sorted(sizes), f"axes.{device}.{axis}") for axis, sizes in own.items())
         held_out = sorted((dict(sorted(case.items())) for case in spec.held_out.get(device, ())), key=str)
         yield f"held_out.{device}", held_out, f"held_out.{device}"
     yield from _elements(spec)
@@ -314,10 +320,7 @@ def _tensor(group: str, tensor: TensorSpec) -> Iterator[tuple[str, Any, str]]:
 
 def _elements(spec: WorkloadSpec) -> Iterator[tuple[str, Any, str]]:
     """The most elements that each tensor has in a declared case, by device."""
-    cases = {
-        device: [dict(zip(axes, c, strict=True)) for c in itertools.islice(itertools.product(*axes.values()), SIZES)]
-        for device, axes in spec.axes.items()
-    }
+    cases = {device: axes.cases(spec, device)[:SIZES] for device in spec.axes}
     for group, tensors in (("inputs", spec.inputs), ("outputs", spec.outputs)):
         for tensor in tensors:
             where = f"{group}.{tensor.name}.shape"

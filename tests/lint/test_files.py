@@ -126,6 +126,7 @@ def test_every_kind_of_file_has_its_schema(tmp_path: Path) -> None:
     for folder, text, message in (
         ("suite", "titel: x\nselect: {chapters: [ch01]}\n", "titel: unknown key"),
         ("chapter", "title: x\nids: 3\n", "ids: unknown key"),
+        ("lab", "titel: x\n", "titel: unknown key"),
     ):
         path = tmp_path / folder / "x.yaml"
         path.parent.mkdir()

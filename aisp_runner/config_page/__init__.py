@@ -1,0 +1,1 @@
+"""`aisp show --config`: what a workload measures with these settings, and which file and line says so."""

@@ -43,7 +43,7 @@ def pool() -> Iterator[Pool]:
 @pytest.fixture(scope="module")
 def rows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What `aisp audit` says of the attacks that are asked for, on this machine's CPU; as many at a time as there are cores."""
-    items: list[Any] = [item for item in request.session.items if "rows" in getattr(item, "fixturenames", ())]
+    items: list[Any] = [item for item in request.session.items if item.path == request.path and "rows" in item.fixturenames]
     asked = [item.callspec.params["attack"] for item in items]
     names = ",".join(attack.name for attack in asked if attack.name in HERE and not attack.why_not("cpu"))
     if not names:

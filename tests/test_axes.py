@@ -25,7 +25,7 @@ def spec_with(axes: Any, held_out: Any = ()) -> WorkloadSpec:
 
 
 @pytest.mark.parametrize(
-    ("rows", "sizes"),
+    ("range_", "sizes"),
     [
         ([3, 5], [3, 5]),
         ({"from": 1024, "to": 16384, "times": 4}, [1024, 4096, 16384]),
@@ -34,8 +34,8 @@ def spec_with(axes: Any, held_out: Any = ()) -> WorkloadSpec:
         ({"from": 7, "to": 7, "step": 1}, [7]),
     ],
 )
-def test_a_range_stands_for_its_sizes(rows: Any, sizes: list[int]) -> None:
-    made = spec_with({"rows": rows, "columns": [2]})
+def test_a_range_stands_for_its_sizes(range_: Any, sizes: list[int]) -> None:
+    made = spec_with({"rows": range_, "columns": [2]})
     assert [case["rows"] for case in cases(made, "cpu")] == sizes
 
 

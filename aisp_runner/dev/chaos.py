@@ -174,7 +174,7 @@ def _attempt(folder: Path, run_dir: Path, draw: random.Random | None, length_s: 
     command = [sys.executable, "-m", "aisp_runner.execute", *given]
     told.attempts += 1
     with open(folder / "log", "ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder)
+        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=_environment(folder))
         seen: set[int] = set()
         if draw is not None:
             seen = _kill(process, run_dir, draw, length_s, told)
@@ -190,6 +190,12 @@ def _attempt(folder: Path, run_dir: Path, draw: random.Random | None, length_s: 
         time.sleep(0.02)
     told.left_running += len(living)
     return code
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Temporary folders of a killed run stay: below the run's own, so that they go with it."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    return os.environ | {"TMPDIR": str(folder / "tmp")}
 
 
 def _kill(process: subprocess.Popen[bytes], run_dir: Path, draw: random.Random, length_s: float, told: Told) -> set[int]:
@@ -270,22 +276,24 @@ def _judge(run_dir: Path, made: Plan, told: Told) -> None:
 
 
 def go(runs: int, seed: int, console: Console, out: Path | None = None) -> dict[str, Any]:
-    """All runs; gives the figures. out: where they are written after each run."""
+    """So many runs in which something was killed; gives the figures. out: where they are written after each run."""
     tolds: list[Told] = []
     with tempfile.TemporaryDirectory(prefix="aisp-chaos-") as base:
-        lengths = [_length(Path(base) / f"calm{n}") for n in range(2)]
-        length_s = min(lengths)
+        length_s = min(_length(Path(base) / f"calm{n}") for n in range(2))
         console.write(f"Without a kill a run of {len(SIZES) * len(WORKLOADS)} cases takes {length_s:.1f} s.", "dim")
-        for number in range(runs):
-            folder = Path(base) / f"run{number}"
+        number = 0
+        while (killed := sum(bool(told.kills) for told in tolds)) < runs and number < 3 * runs:
+            folder, start = Path(base) / f"run{number}", time.monotonic()
             folder.mkdir()
             told = one_run(folder, random.Random(f"{seed}/{number}"), length_s)
             tolds.append(told)
-            victims = (
-                ", ".join(f"{kill['victim']} after {kill['after_s']:.2f} s" for kill in told.kills) or "nothing was killed"
-            )
+            number += 1
+            if not told.kills:  # it ended before its moment came, so that moments were drawn from too long a time
+                length_s = min(length_s, time.monotonic() - start)
+            victims = ", ".join(f"{kill['victim']} after {kill['after_s']:.2f} s" for kill in told.kills) or "none was killed"
             end = "sound" if told.sound else f"NOT SOUND: {'; '.join(told.findings) or told}"
-            console.write(f"[{number + 1}/{runs}] {victims}: {told.attempts} attempts, {end}", "" if told.sound else "bold red")
+            line = f"[{killed + bool(told.kills)}/{runs}] {victims}: {told.attempts} attempts, {end}"
+            console.write(line, "" if told.sound else "bold red")
             if out:
                 out.write_text(json.dumps(figures(tolds, runs, seed, length_s), indent=1) + "\n", "utf-8")
     return figures(tolds, runs, seed, length_s)
@@ -297,7 +305,7 @@ def _length(folder: Path) -> float:
     save_plan(plan(folder), folder / "plan.json")
     start = time.monotonic()
     command = [sys.executable, "-m", "aisp_runner.execute", str(folder / "plan.json"), "--run-dir", str(folder / "run")]
-    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=LIMIT_S)
+    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=LIMIT_S, env=_environment(folder))
     return time.monotonic() - start
 
 
@@ -316,11 +324,11 @@ def figures(tolds: Sequence[Told], runs: int, seed: int, length_s: float) -> dic
         "machine": {"cpu": cpu_facts()["cpu"], "cores": os.cpu_count(), "kernel": platform.release()},
         "python": platform.python_version(),
         "runs": len(tolds),
+        "runs_with_a_kill": sum(bool(told.kills) for told in tolds),
         "cases_a_run": len(SIZES) * len(WORKLOADS),
         "length_s": round(length_s, 2),
         "kills": len(kills),
         "victims": dict(sorted(Counter(kill["victim"] for kill in kills).items())),
-        "runs_without_a_kill": sum(not told.kills for told in tolds),
         "sound": sum(told.sound for told in tolds),
         **sums,
         "error_records": dict(sorted(errors.items())),

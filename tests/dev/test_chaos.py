@@ -13,7 +13,7 @@ from aisp_runner import record
 from aisp_runner.dev import chaos
 from aisp_runner.report import Console
 
-RUNS = 6
+RUNS = 2
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_runs_that_are_killed_lose_repeat_and_spoil_nothing(made: dict[str, Any]) -> None:
-    assert made["sound"] == made["runs"] == RUNS, made["told"]
+    assert made["sound"] == made["runs"] >= made["runs_with_a_kill"], made["told"]
     wrong = ("lost", "duplicated", "corrupt", "chain_broken", "left_running", "unexplained")
     assert {key: made[key] for key in wrong} == dict.fromkeys(wrong, 0), made["findings"]
-    assert made["kills"] > 0 and made["attempts"] >= RUNS
+    assert made["runs_with_a_kill"] == RUNS <= made["kills"]
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_what_was_used_is_read_to_a_fraction_of_a_tick(spinning: int) -> None:
             pass
         DeviceResidency().judge_at_done(judge, gated)  # type: ignore[arg-type]
         shares.append(gated.cpu_used_ns / 1e9 / (time.perf_counter() - start))
-    assert 0.5 < sorted(shares)[4] < 1.05, shares
+    assert 0.3 < sorted(shares)[4] < 1.05, shares  # another process may have half of the core
     wall = batch(mode="wall")
     DeviceResidency().judge_at_done(judge, wall)  # type: ignore[arg-type]
     assert wall.cpu_used_ns == 0

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ast
 import functools
+import math
 import operator
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from aisp_runner.errors import ConfigError, did_you_mean
 
@@ -45,6 +46,32 @@ def evaluate(expression: str | Number, axes: Mapping[str, int], where: str, devi
         return expression
     check_names(expression, axes, where, device)
     return _value(_tree(str(expression), where), axes, f"{where}: '{expression}'")
+
+
+def shape(entries: Sequence[str | int], axes: Mapping[str, int], where: str, device: str = "") -> tuple[int, ...]:
+    """The sizes of a tensor's dimensions. Raises ConfigError for one that is no whole number of at least 1, and for more
+    elements than fit anywhere.
+    """
+    found = []
+    for entry in entries:
+        size = evaluate(entry, axes, where, device)
+        if size != int(size) or size < 1:
+            at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
+            raise ConfigError(f"{where}: '{entry}' is {size} at {at}; a size is a whole number, at least 1. // divides.")
+        found.append(int(size))
+    if math.prod(found) > MAX_ELEMENTS:
+        raise ConfigError(f"{where}: {list(entries)} has more than 2**60 elements, which fit nowhere. Make it smaller.")
+    return tuple(found)
+
+
+def work(value: str | Number | None, axes: Mapping[str, int], where: str, device: str = "") -> float | None:
+    """Declared bytes or operations of one call. Raises ConfigError for less than none."""
+    if value is None:
+        return None
+    result = float(evaluate(value, axes, where, device))
+    if result < 0:
+        raise ConfigError(f"{where}: '{value}' is {result:g} at {dict(axes)}; work is at least 0.")
+    return result
 
 
 def names(expression: str | Number, where: str) -> list[str]:

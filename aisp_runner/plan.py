@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -232,8 +231,8 @@ class Planner:
             threads=self.settings.get("threads") or max(1, self.world.cores - 1),
             phase=verify.get("phase") or spec.phase,
             require=verify.get("require") or spec.require,
-            work_bytes=_work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
-            work_flops=_work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
+            work_bytes=expression.work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),
+            work_flops=expression.work(spec.work_flops, axes, f"{spec.origin}: work.flops", device),
             measure=measure_of(self.settings, spec, verify.get("phase") or spec.phase),
             limits=self.limits,
             ranks=spec.ranks,
@@ -265,34 +264,15 @@ def _cases(spec: WorkloadSpec, device: str) -> list[tuple[dict[str, int], bool]]
 
 
 def _tensor(spec: TensorSpec, axes: dict[str, int], where: str, device: str) -> Tensor:
-    shape = []
-    for entry in spec.shape:
-        size = expression.evaluate(entry, axes, f"{where}.shape", device)
-        if size != int(size) or size < 1:
-            at = ", ".join(f"{axis}={value}" for axis, value in axes.items())
-            raise ConfigError(f"{where}.shape: '{entry}' is {size} at {at}; a size is a whole number, at least 1. // divides.")
-        shape.append(int(size))
-    if math.prod(shape) > expression.MAX_ELEMENTS:
-        raise ConfigError(
-            f"{where}.shape: {list(spec.shape)} has more than 2**60 elements, which fit nowhere. Make it smaller."
-        )
+    shape = expression.shape(spec.shape, axes, f"{where}.shape", device)
     return Tensor(
-        name=spec.name, shape=tuple(shape), dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
+        name=spec.name, shape=shape, dtype=spec.dtype, role=spec.role, init=spec.init, low=spec.low, high=spec.high,
         rtol=spec.rtol, atol=spec.atol, because=spec.because,
     )  # fmt: skip
 
 
 def _ranked(tensor: Tensor, rank: int) -> Tensor:
     return dataclasses.replace(tensor, name=f"{tensor.name}@{rank}", rank=rank)
-
-
-def _work(value: str | float | None, axes: dict[str, int], where: str, device: str) -> float | None:
-    if value is None:
-        return None
-    result = float(expression.evaluate(value, axes, where, device))
-    if result < 0:
-        raise ConfigError(f"{where}: '{value}' is {result:g} at {axes}; work is at least 0.")
-    return result
 
 
 MARGINS = {"kernel": 0.01, "wall": 0.02}

@@ -105,7 +105,13 @@ def kind(value: Any) -> str:
 
 @functools.cache
 def _validator(name: str) -> Any:
-    return jsonschema.Draft7Validator(load(name))
+    types = jsonschema.Draft7Validator.TYPE_CHECKER.redefine("integer", _is_whole)
+    return jsonschema.validators.extend(jsonschema.Draft7Validator, type_checker=types)(load(name))
+
+
+def _is_whole(checker: Any, value: Any) -> bool:
+    """JSON Schema takes 2.0 for an integer; a count of processes or a size is none in Python then."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _sentences(error: Any) -> Iterator[str]:

@@ -279,6 +279,9 @@ NUMBERS = {
         run_says="outputs.c.rtol: nan is not a finite number",
     ),
     "more elements than atoms": Hostile(changed("shape: [n]", f"shape: [{', '.join(['2**60'] * 16)}]"), "2\\*\\*60 elements"),
+    "a size below 1": Hostile(changed("shape: [n]", "shape: [n - 9]"), "a size is a whole number, at least 1"),
+    "work below none": Hostile(expression("n - 9"), "work is at least 0"),
+    "ranks that are no whole number": Hostile(also("ranks: 2.0"), "ranks: 2.0 is a number; a number of ranks"),
     "a size of 39 digits": Hostile(changed("n: [4]", f"n: [{'9' * 39}]"), "out of bounds|2\\*\\*60 elements"),
 }
 
@@ -451,6 +454,7 @@ TEXT = {
     "a command of a workflow": Hostile(also("'::error file=k.py::owned%0A::warning::too': 1"), "unknown key"),
     "a command as a value": Hostile(also('claim: "kernel\\n::add-mask::e"'), "claim: "),
     "a name without letters": Hostile(also('"": 1'), "unknown key"),
+    "a list below a name without letters": Hostile(changed("Is it faster?", "{'': ['${x}']}"), FILLED),
     "a tensor's name with folders": Hostile(changed("  a: {", "  '../../a': {"), "is not a name of letters"),
     "a tensor without a name": Hostile(changed("  a: {", "  '': {"), "is not a name of letters"),
     "keys that are there twice": Hostile(

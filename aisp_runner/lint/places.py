@@ -71,7 +71,7 @@ class Document:
         node, place = self.root, Place(1, 1)
         for name, index in _STEP.findall(path):
             key = name.strip("'\"")
-            if index and hasattr(node, "value") and isinstance(node.value, list) and int(index) < len(node.value):
+            if index and node is not None and node.id == "sequence" and int(index) < len(node.value):
                 node = node.value[int(index)]
                 place = _place(node)
                 continue

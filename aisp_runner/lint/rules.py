@@ -92,13 +92,18 @@ def _axes(spec: WorkloadSpec) -> Iterator[Finding]:
 
 def _work(spec: WorkloadSpec) -> Iterator[Finding]:
     """Declared work that no size has a value for."""
-    for key, value in (("bytes", spec.work_bytes or 0), ("flops", spec.work_flops or 0)):
-        for device, axes in spec.axes.items():
-            try:
-                expression.evaluate(value, {axis: sizes[-1] for axis, sizes in axes.items()}, f"work.{key}", device)
-            except ConfigError as error:
-                yield Finding("arithmetic", f"work.{key}", ERROR, str(error))
-                break
+    for key, value in (("bytes", spec.work_bytes), ("flops", spec.work_flops)):
+        try:
+            for device in spec.axes:
+                for case in _some(spec, device):
+                    expression.work(value, case, f"work.{key}", device)
+        except ConfigError as error:
+            yield Finding("arithmetic", f"work.{key}", ERROR, str(error))
+
+
+def _some(spec: WorkloadSpec, device: str) -> list[dict[str, int]]:
+    """The first cases on a device, and the held-out ones."""
+    return [*cases(spec, device)[:MANY], *spec.held_out.get(device, ())]
 
 
 def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
@@ -106,24 +111,21 @@ def _sizes(spec: WorkloadSpec, gpu_gib: float) -> Iterator[Finding]:
     for device in spec.axes:
         room = gpu_gib / 2 if device == "cuda" else CPU_GIB
         what = f"half of a GPU's {gpu_gib:g} GiB" if device == "cuda" else f"the {CPU_GIB:g} GiB of limits.memory_gib"
-        for case in (*cases(spec, device)[:MANY], *spec.held_out.get(device, ())):
+        told = ""
+        for case in _some(spec, device):
             try:
                 gib = sum(_bytes(tensor, case, device) for tensor in (*spec.inputs, *spec.outputs)) / 2**30
             except (ConfigError, OverflowError) as error:
                 yield Finding("shape", f"axes.{device}", ERROR, str(error))
                 return
-            if gib > room:
+            if gib > room and not told:
                 told = ", ".join(f"{axis}={size}" for axis, size in case.items())
                 message = f"one call's tensors take {gib:.1f} GiB at {told}, more than {what}: such a case is skipped."
                 yield Finding("too-large", f"axes.{device}", WARNING, message)
-                return
 
 
 def _bytes(tensor: TensorSpec, case: dict[str, int], device: str) -> int:
-    shape = [int(expression.evaluate(size, case, f"{tensor.name}.shape", device)) for size in tensor.shape]
-    if math.prod(shape) > expression.MAX_ELEMENTS:
-        raise ConfigError(f"{tensor.name}.shape: it has more than 2**60 elements, which fit nowhere. Make it smaller.")
-    return math.prod(shape) * ITEM_BYTES[tensor.dtype]
+    return math.prod(expression.shape(tensor.shape, case, f"{tensor.name}.shape", device)) * ITEM_BYTES[tensor.dtype]
 
 
 def as_json(finding: Finding) -> dict[str, str]:

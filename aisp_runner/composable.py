@@ -56,6 +56,40 @@ def refuse_settings(value: dict[str, Any], text: str, where: str) -> None:
             raise ConfigError(f"{where}: {place}: {found[:60]!r} asks for what is no setting. Write the value out.")
 
 
+ROOT_HYDRA = {"output_subdir", "run", "sweep", "job", "help"}
+ROOT_JOB = {"chdir"}
+ROOT_DEFAULTS = ("override hydra/hydra_logging", "override hydra/job_logging")
+"""What the config.yaml of another revision may say of Hydra: folders and help, of which composing uses nothing."""
+
+
+def refuse_root(value: dict[str, Any], where: str) -> None:
+    """The root of a revision that is composed to be reviewed: its settings, and of Hydra only what makes no object."""
+    hydra = value.get("hydra") or {}
+    extra = (
+        sorted((set(hydra) - ROOT_HYDRA) | (set(hydra.get("job") or {}) - ROOT_JOB)) if isinstance(hydra, dict) else ["hydra"]
+    )
+    if extra:
+        raise ConfigError(f"{where}: hydra: {', '.join(map(str, extra))}: a revision that says so is not composed. Remove it.")
+    for entry in value.get("defaults") or []:
+        pairs = entry.items() if isinstance(entry, dict) else [(entry, "_self_")]
+        for key, option in pairs:
+            plain = NAME.fullmatch(str(key)) and NAME.fullmatch(str(option))
+            if not (plain or (key in ROOT_DEFAULTS and option == "none")):
+                raise ConfigError(f"{where}: defaults: {str(key)[:60]}: a revision that says so is not composed. Remove it.")
+    for place, found in texts(value):
+        if "${" in REFERENCE.sub("", found):
+            raise ConfigError(f"{where}: {place}: {found[:60]!r} asks for what is no setting. Write the value out.")
+    if any(key == "_target_" for key in _keys(value)):
+        raise ConfigError(f"{where}: `_target_`: no class is named in settings. Remove it.")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (str(key) for key in value)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(inner)
+
+
 def refuse_interpolations(value: Any, where: str) -> None:
     """Nothing is filled into a workload: what it says is what a reviewer reads."""
     for place, found in texts(value):

@@ -115,6 +115,17 @@ def refuse_uncomposable(words: Sequence[str], folders: Sequence[Path]) -> None:
                 load_yaml(path) if group in SELECTORS else _group_file(path, folder)
 
 
+def refuse_foreign_root(folder: Path) -> None:
+    """Refuses, before Hydra reads it, a conf/ that is not this runner's own and would do more than set settings. Raises
+    ConfigError.
+    """
+    if (folder / "hydra").exists():
+        raise ConfigError(f"{shown(folder / 'hydra')}: a revision brings no settings of Hydra. Remove this folder.")
+    composable.refuse_root(load_yaml(folder / "config.yaml"), shown(folder / "config.yaml"))
+    for path in sorted(path for path in folder.rglob("*.y*ml") if path.parent != folder):
+        load_yaml(path) if path.parent.name in SELECTORS else _group_file(path, folder)
+
+
 def is_yaml_error(error: BaseException) -> bool:
     """Whether PyYAML, with which OmegaConf reads files, raised it."""
     return any(kind.__module__.startswith("yaml.") for kind in type(error).__mro__)

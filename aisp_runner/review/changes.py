@@ -56,7 +56,9 @@ def between(base: Snapshot, head: Snapshot, base_folder: Path, head_folder: Path
 
 
 def _unreadable(change: Change, side: Snapshot) -> bool:
-    """Whether a target is missing on a side only because it cannot be composed there."""
+    """Whether a target is missing on a side only because it, or all of that side, cannot be composed."""
+    if side.problems and not side.workloads:
+        return True
     broken = {what for what, _ in side.problems}
     return change.target in (side.unreadable if change.kind == "workload" else broken) or change.file in broken
 

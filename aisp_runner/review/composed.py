@@ -98,10 +98,12 @@ def compose(folder: Path, named: Sequence[str] = (), changed: Collection[str] | 
     own = [folder / name for name in named] if named else list(found_in(folder))
     made, folders = Snapshot(), [content.content_root() / "conf"]
     try:
+        if content.content_root() == folder:
+            config.refuse_foreign_root(folder / "conf")
         folders = list(config.config_folders(own))
         files = config.workload_files(folders)
     except ConfigError as error:
-        made.problems.append((", ".join(named) or "config folders", str(error)))
+        made.problems.append((", ".join(named) or "the config folders", str(error)))
         return made
     reader = _Reader(folder)
     defaults = _settings(folders, made, reader, changed is None or _of_settings(changed))

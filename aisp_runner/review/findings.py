@@ -98,7 +98,8 @@ def uncomposed(base: Snapshot, head: Snapshot, policy: Policy) -> Iterator[Findi
                 yield Finding(rule, policy.severity(rule), before + why, file, 1, "", (name,), 1)
         for what, why in side.problems:
             if not before or what not in {known for known, _ in other.problems}:
-                file = what if what.endswith(".yaml") else ""
+                named = what if what.endswith(".yaml") else why.partition(":")[0]
+                file = named if named.endswith(".yaml") else ""
                 yield Finding(rule, policy.severity(rule), f"{before}{what}: {why}", file, 1, "", (what,), 0)
 
 

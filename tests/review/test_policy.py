@@ -111,6 +111,39 @@ def test_settings_that_cannot_be_composed_are_told(small: Path, tmp_path: Path) 
     assert made.exit_code == 3 and any("rouns" in f.message for f in made.findings if f.rule == "cannot-compose")
 
 
+EVIL = "x: {_target_: subprocess.Popen, args: touch CANARY, shell: true}"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("conf/config.yaml", "hydra:\n", f"hydra:\n  callbacks: {{{EVIL}}}\n", "hydra: callbacks"),
+        ("conf/config.yaml", "hydra:\n", "hydra:\n  launcher: {_target_: os.system}\n", "hydra: launcher"),
+        ("conf/config.yaml", "job: {chdir: false}", "job: {chdir: false, env_set: {A: b}}", "hydra: env_set"),
+        (
+            "conf/config.yaml",
+            "  - device: auto\n",
+            "  - device: auto\n  - override hydra/launcher: joblib\n",
+            "override hydra/launcher",
+        ),
+        ("conf/config.yaml", "run_dir: null", "run_dir: ${oc.env:HOME}", "asks for what is no setting"),
+        ("conf/config.yaml", "margin: null", "margin: {_target_: os.abort}", "no class is named"),
+        ("conf/measure/quick.yaml", "\nrounds: 8", "\nrounds: ${oc.env:SECRET}", "asks for what is no setting"),
+        ("conf/protect/strict.yaml", "knobs: {}", "knobs: {}\nhydra: {callbacks: {}}", "brings no such settings"),
+        ("conf/chapter/ch12.yaml", "title:", "defaults: [/hydra/launcher: joblib]\ntitle:", "pulls in no other"),
+    ],
+)
+def test_a_revision_that_reaches_for_hydra_or_the_environment_is_not_composed(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str, said: str
+) -> None:
+    canary = tmp_path / "canary"
+    monkeypatch.setenv("SECRET", "hunter2")
+    made = against(small, tmp_path / "head", [Edit("x", file, old, new.replace("CANARY", str(canary)), "")])
+    (finding,) = made.findings
+    assert made.exit_code == 3 and finding.rule == "cannot-compose" and said in finding.message
+    assert not canary.exists() and "hunter2" not in report.as_json(made)
+
+
 # Commits of git, and what hostile ones hold
 
 

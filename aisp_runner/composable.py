@@ -76,9 +76,6 @@ def refuse_root(value: dict[str, Any], where: str) -> None:
             plain = NAME.fullmatch(str(key)) and NAME.fullmatch(str(option))
             if not (plain or (key in ROOT_DEFAULTS and option == "none")):
                 raise ConfigError(f"{where}: defaults: {str(key)[:60]}: a revision that says so is not composed. Remove it.")
-    for place, found in texts(value):
-        if "${" in REFERENCE.sub("", found):
-            raise ConfigError(f"{where}: {place}: {found[:60]!r} asks for what is no setting. Write the value out.")
     if any(key == "_target_" for key in _keys(value)):
         raise ConfigError(f"{where}: `_target_`: no class is named in settings. Remove it.")
 

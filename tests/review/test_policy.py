@@ -126,7 +126,7 @@ EVIL = "x: {_target_: subprocess.Popen, args: touch CANARY, shell: true}"
             "  - device: auto\n  - override hydra/launcher: joblib\n",
             "override hydra/launcher",
         ),
-        ("conf/config.yaml", "run_dir: null", "run_dir: ${oc.env:HOME}", "asks for what is no setting"),
+        ("conf/config.yaml", "run_dir: null", "run_dir: ${oc.env:HOME}", "nothing is filled in here"),
         ("conf/config.yaml", "margin: null", "margin: {_target_: os.abort}", "no class is named"),
         ("conf/measure/quick.yaml", "\nrounds: 8", "\nrounds: ${oc.env:SECRET}", "asks for what is no setting"),
         ("conf/protect/strict.yaml", "knobs: {}", "knobs: {}\nhydra: {callbacks: {}}", "brings no such settings"),

@@ -76,8 +76,9 @@ def refuse_root(value: dict[str, Any], where: str) -> None:
             plain = NAME.fullmatch(str(key)) and NAME.fullmatch(str(option))
             if not (plain or (key in ROOT_DEFAULTS and option == "none")):
                 raise ConfigError(f"{where}: defaults: {str(key)[:60]}: a revision that says so is not composed. Remove it.")
-    if any(key == "_target_" for key in _keys(value)):
-        raise ConfigError(f"{where}: `_target_`: no class is named in settings. Remove it.")
+    marked = next((key for key in _keys(value) if re.fullmatch(r"_\w+_", key)), "")
+    if marked:
+        raise ConfigError(f"{where}: `{marked}`: no class is named in settings. Remove it.")
 
 
 def _keys(value: Any) -> Iterator[str]:

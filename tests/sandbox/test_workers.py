@@ -114,11 +114,15 @@ BUILDS = {
         c.copy_(add(a, b))
     """,
     "cpp_extension": """
+    import ctypes
     from torch.utils import cpp_extension
-    code = "void add(torch::Tensor a, torch::Tensor b, torch::Tensor c) { at::add_out(c, a, b); }"
-    built = cpp_extension.load_inline("add_inline", code, functions=["add"])
+    os.mkdir("built")  # without torch's headers, which take the compiler most of a minute
+    with open("plain.cpp", "w") as file:
+        file.write('extern "C" void add(float*a,float*b,float*c,long n){for(long i=0;i<n;i++)c[i]=a[i]+b[i];}')
+    cpp_extension.load("plain", ["plain.cpp"], build_directory="built", is_python_module=False)
+    built = ctypes.CDLL(os.path.abspath("built/plain.so"))
     def candidate(a, b, c):
-        built.add(a, b, c)
+        built.add(*(ctypes.c_void_p(t.data_ptr()) for t in (a, b, c)), ctypes.c_long(a.numel()))
     """,
 }
 NEEDS = {"gcc": "gcc", "triton": "python3", "inductor": "g++", "cpp_extension": "g++"}

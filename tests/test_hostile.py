@@ -56,19 +56,23 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the commands said and took: {"start_cpu_s": ..., (name, command): ...}."""
     root = tmp_path_factory.mktemp("hostile")
     jobs = [one for number, (name, hostile) in enumerate(HOSTILE.items()) for one in jobs_of(name, hostile, root / f"{number}")]
-    (root / "jobs.json").write_text(json.dumps(jobs))
     environment = {**os.environ, "AISP_HOSTILE_SECRET": SECRET, "COLUMNS": "120"}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [
-        sys.executable,
-        str(Path(__file__).with_name("hostile_child.py")),
-        str(root / "jobs.json"),
-        str(root / "told.json"),
-    ]
-    done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told = json.loads((root / "told.json").read_text())
-    return {"start_cpu_s": told["start_cpu_s"], **{(one["name"], one["told"]): one for one in told["results"]}}
+    running = []
+    for half in range(2):
+        given, out = root / f"jobs{half}.json", root / f"told{half}.json"
+        given.write_text(json.dumps(jobs[half::2]))
+        command = [sys.executable, str(Path(__file__).with_name("hostile_child.py")), str(given), str(out)]
+        pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+        running.append((subprocess.Popen(command, env=environment, text=True, **pipes), out))
+    made: dict[Any, Any] = {"start_cpu_s": 0.0}
+    for process, out in running:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+        told = json.loads(out.read_text())
+        made["start_cpu_s"] = max(made["start_cpu_s"], told["start_cpu_s"])
+        made |= {(one["name"], one["told"]): one for one in told["results"]}
+    return made
 
 
 def commands(name: str, outcome: dict[str, Any]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from aisp_runner import record
 from aisp_runner.dev import chaos
 from aisp_runner.report import Console
 
-RUNS = 2
+RUNS = 1
 
 
 @pytest.fixture(scope="module")

@@ -277,12 +277,12 @@ def to_markdown(records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> str
     lines = [f"> **{UNPROTECTED}**", ""] if any(record.get("unprotected") for record in records) else []
     if records:
         rule = ["---:" if i in NUMBERS else "---" for i in range(len(HEADINGS))]
-        rows = [HEADINGS, rule, *(tuple(_markdown(cell) for cell in row(record)) for record in records)]
+        rows = [HEADINGS, rule, *(tuple(escaped(cell) for cell in row(record)) for record in records)]
         lines += ["| " + " | ".join(cells) + " |" for cells in rows]
     else:
         lines.append("Nothing was measured.")
-    refused = [f"- {_markdown(reason_line(r))}" for r in records if r["status"] != "VALID"]
-    skipped = [f"- {_markdown(line)}" for line in skip_lines(skips)]
+    refused = [f"- {escaped(reason_line(r))}" for r in records if r["status"] != "VALID"]
+    skipped = [f"- {escaped(line)}" for line in skip_lines(skips)]
     for block in (refused, skipped):
         lines += ["", *block] if block else []
     return "\n".join(lines) + "\n"
@@ -293,7 +293,8 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text))
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as Markdown shows it, in a table or outside."""
     for character in ("\\", "|", "*", "_", "<", "`"):
         text = text.replace(character, "\\" + character)
     return text

@@ -46,7 +46,7 @@ class Row:
         return max(own, key=lambda r: float(r["speedup"]["value"]), default=None)
 
     @property
-    def library(self) -> dict[str, Any] | None:
+    def called(self) -> dict[str, Any] | None:
         """The library's record, if it was accepted."""
         return next((r for r in self.records if has_numbers(r) and r["variant"] == LIBRARY), None)
 
@@ -83,7 +83,7 @@ def rows(records: Sequence[dict[str, Any]]) -> Iterator[Row]:
 
 def cells(row: Row, peak: store.Peak) -> tuple[str, ...]:
     """A row as text; what was refused says so."""
-    best, called = row.best, row.library
+    best, called = row.best, row.called
     if best is None:
         refused = ", ".join(sorted({reason for r in row.records for reason in r["reasons"]}))
         return (row.workload, case_text(row.records[0]), "", "none accepted", "", refused, "", "")

@@ -6,13 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from aisp_runner import workflow
 from aisp_runner.lint import files
 from aisp_runner.lint.files import Remark
 from aisp_runner.lint.rules import ERROR
 from aisp_runner.report import clean
-
-GITHUB = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-"""How a workflow command writes these."""
 
 
 def run(given: argparse.Namespace) -> int:
@@ -34,14 +32,8 @@ def run(given: argparse.Namespace) -> int:
 
 def annotation(remark: Remark) -> str:
     """A GitHub workflow command, which shows the remark beside the line."""
-    text = remark.message
-    for character, written in GITHUB.items():
-        text = text.replace(character, written)
-    file = files.shown(remark.file)
-    for character, written in {**GITHUB, ":": "%3A", ",": "%2C"}.items():
-        file = file.replace(character, written)
-    where = f"file={file},line={remark.place.line},col={remark.place.column}"
-    return f"::{remark.severity} {where},title={remark.rule}::{text}"
+    at = remark.place
+    return workflow.annotation(remark.severity, files.shown(remark.file), at.line, remark.rule, remark.message, at.column)
 
 
 def _summary(count: int, remarks: Sequence[Remark], errors: int) -> str:

@@ -25,6 +25,7 @@ from aisp_runner.errors import ConfigError
 from aisp_runner.plan import MARGINS
 from aisp_runner.protect import registry
 from aisp_runner.review import code
+from aisp_runner.review.revision import KERNELS
 from aisp_runner.spec import TensorSpec, VariantSpec, WorkloadSpec, find_source, load_workload
 
 GROUPS = ("measure", "protect", "environment", "device")
@@ -34,7 +35,6 @@ MEASURE = "measure="
 DEFAULT = ""
 """The settings of a run that names none of them."""
 MOST_INHERITED = 10
-KERNELS = (".py", ".cu", ".cuh", ".h", ".hpp", ".cpp")
 SIZES = 4096
 """Cases of a device at most that are looked at for the largest one."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from aisp_runner.report import clean
+from aisp_runner import workflow
+from aisp_runner.report import clean, escaped
 from aisp_runner.review.findings import Finding, Review
 from aisp_runner.review.rules import BLOCK, INFO, SEVERITIES, WARN
 
@@ -14,10 +15,6 @@ NAMED = 3
 ANNOTATIONS = 10
 """GitHub shows no more of a kind for one step."""
 LEVELS = {BLOCK: "error", WARN: "warning", INFO: "notice"}
-CLEARED = {"%": "%25", "\r": "%0D", "\n": "%0A"}
-"""How a workflow command writes these."""
-IN_A_PROPERTY = CLEARED | {":": "%3A", ",": "%2C"}
-
 WAIVER = """waivers:            # review.yaml, in a change of its own
   - {{rule: {rule}, workloads: {workloads}, key: "{key}", owner: WHO, reason: FOUR WORDS OR MORE, expires: YYYY-MM-DD}}"""
 
@@ -83,9 +80,13 @@ def _row(f: Finding) -> str:
 
 
 def _cell(value: str) -> str:
-    for character in "\\|*_<>[]":
-        value = value if value.startswith("`") else value.replace(character, f"\\{character}")
-    return clean(value).replace("\n", " ")
+    """What a config says makes no link and no image here."""
+    if value.startswith("`"):
+        return value
+    text = escaped(clean(value))
+    for character in "[]>":
+        text = text.replace(character, f"\\{character}")
+    return text
 
 
 def github(review: Review) -> str:
@@ -98,14 +99,7 @@ def github(review: Review) -> str:
 
 
 def _annotation(f: Finding) -> str:
-    where = f"file={_written(f.file, IN_A_PROPERTY)},line={f.line},title={_written(f.rule, IN_A_PROPERTY)}"
-    return f"::{LEVELS[f.severity]} {where}::{_written(f.message + hit(f), CLEARED)}"
-
-
-def _written(value: str, characters: dict[str, str]) -> str:
-    for character, instead in characters.items():
-        value = value.replace(character, instead)
-    return clean(value)
+    return workflow.annotation(LEVELS[f.severity], f.file, f.line, f.rule, f.message + hit(f))
 
 
 def as_json(review: Review) -> str:

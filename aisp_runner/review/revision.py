@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from aisp_runner.errors import ConfigError
 
-KINDS = (".yaml", ".yml", ".py", ".cu", ".cuh", ".h", ".hpp", ".cpp")
+KERNELS = (".py", ".cu", ".cuh", ".h", ".hpp", ".cpp")
+KINDS = (".yaml", ".yml", *KERNELS)
 """Files that a config is, or that it names."""
 MAX_BYTES = 1 << 20
 """A larger file is left out: no config and no kernel file is."""

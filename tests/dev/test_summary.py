@@ -26,7 +26,7 @@ def test_the_largest_declared_case_counts_and_the_library_stands_apart() -> None
     (row,) = summary.rows(records)
     assert [r["case"]["axes"]["n"] for r in row.records] == [64] * 3
     assert row.best is not None and row.best["variant"] == "b"
-    assert row.library is not None and row.library["speedup"]["value"] == 4.0
+    assert row.called is not None and row.called["speedup"]["value"] == 4.0
 
 
 def test_a_loss_is_shown_and_what_was_refused_never_wins() -> None:

@@ -63,6 +63,11 @@ def test_the_page_folds_away_what_need_not_be_read() -> None:
     assert "Config review: blocked" in head and head.count("tolerance-loosened") == 1 and r"a\|b" in folded
 
 
+def test_what_a_config_says_makes_no_link_or_image_on_the_page() -> None:
+    page = report.markdown(made_of(finding(message="![x](http://a.example) <img>\n`code` a|b")))
+    assert r"!\[x\](http://a.example) \<img\> \`code\` a\|b" in page
+
+
 def test_sarif_names_rule_level_place_and_suppression() -> None:
     run = json.loads(sarif.sarif(made_of(finding(), finding(rule="waiver-new", severity="warn", waiver="me: why"))))["runs"][0]
     first, second = run["results"]

@@ -75,14 +75,12 @@ def markdown(review: Review) -> str:
 
 def _row(f: Finding) -> str:
     word = f"waived by {f.waiver}" if f.waiver else f.severity
-    cells = (word, f"`{f.rule}`", f.message, f"{f.file}:{f.line}", hit(f).strip(" []") or "-")
-    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    what, where, workloads = (_cell(cell) for cell in (f.message, f"{f.file}:{f.line}", hit(f).strip(" []") or "-"))
+    return f"| {_cell(word)} | `{f.rule}` | {what} | {where} | {workloads} |"
 
 
 def _cell(value: str) -> str:
     """What a config says makes no link and no image here."""
-    if value.startswith("`"):
-        return value
     text = escaped(clean(value))
     for character in "[]>":
         text = text.replace(character, f"\\{character}")

@@ -64,7 +64,8 @@ def test_the_page_folds_away_what_need_not_be_read() -> None:
 
 
 def test_what_a_config_says_makes_no_link_or_image_on_the_page() -> None:
-    page = report.markdown(made_of(finding(message="![x](http://a.example) <img>\n`code` a|b")))
+    page = report.markdown(made_of(finding(file="`[y](z)`.yaml", message="![x](http://a.example) <img>\n`code` a|b")))
+    assert r"| \`\[y\](z)\`.yaml:3 |" in page
     assert r"!\[x\](http://a.example) \<img\> \`code\` a\|b" in page
 
 

@@ -14,6 +14,8 @@ QUANTILES = 200
 """Points by which a chi distribution is summed: 400 give the same reach within 0.5 %."""
 NORMAL_MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+MEDIAN_ERROR = math.sqrt(math.pi / 2)
+"""Standard error of a normal sample's median over that of its mean."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ def median(values: Sequence[float]) -> float:
         raise ValueError("no values to take a median of")
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def median_error(values: Sequence[float]) -> float:
+    """Standard error of the median of at least one value, by their median absolute deviation: normal scatter is assumed."""
+    middle = median(values)
+    return MEDIAN_ERROR * NORMAL_MAD * median([abs(value - middle) for value in values]) / math.sqrt(len(values))
 
 
 def centre(values: Sequence[float]) -> float:

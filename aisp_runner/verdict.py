@@ -80,13 +80,15 @@ def decide(
     if broken:
         reason, first = next(iter(broken.items()))
         return Verdict("ERROR", tuple(broken), f"protection {reason} itself failed: {first.observed}")
-    noise = [e for e in evidence if e.protection in ABOUT_TIMING and e.stage == "conclude" and require == "valid"]
-    unable = _by_reason([e for e in evidence if e not in noise], UNAVAILABLE)
+    noise = [e for e in evidence if e.protection in ABOUT_TIMING and e.stage == "conclude"]
+    unable = _by_reason([e for e in evidence if require != "valid" or e not in noise], UNAVAILABLE)
     if unable and phase == "gate":
         return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
     if times is None or times.speedup is None:
+        why = _by_reason(noise, UNAVAILABLE)  # a busy machine, say: the calls may well be long enough
         message = "a call takes no longer than the clock can tell: measure longer batches (measure.calls, measure.batch_ms)"
-        return Verdict("INCONCLUSIVE", ("timing.resolution",), message)
+        told = [e.observed for e in why.values()]
+        return Verdict("INCONCLUSIVE", (*why, "timing.resolution"), told[0] if told else message)
     return Verdict("VALID")
 
 

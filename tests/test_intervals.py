@@ -13,6 +13,7 @@ from aisp_runner.intervals import (
     centre,
     mean_interval,
     median,
+    median_error,
     median_interval,
     reach,
     sign_rank,
@@ -24,6 +25,13 @@ def test_a_median_is_the_middle_or_the_mean_of_the_two_middle_values() -> None:
     assert median([3, 1, 2]) == 2 and median([4, 1, 3, 2]) == 2.5 and median([7.0]) == 7.0
     with pytest.raises(ValueError, match="no values to take a median of"):
         median([])
+
+
+def test_the_error_of_a_median_is_what_medians_of_samples_scatter_by() -> None:
+    source = random.Random(5)
+    samples = [[source.gauss(10, 2) for _ in range(25)] for _ in range(800)]
+    assert np.mean([median_error(s) for s in samples]) == pytest.approx(np.std([median(s) for s in samples]), rel=0.1)
+    assert median_error([4.0, 4.0, 4.0]) == 0
 
 
 def test_a_centre_is_the_median_of_the_means_of_pairs() -> None:

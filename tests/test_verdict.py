@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -99,6 +100,18 @@ def test_a_protection_that_broke_is_named() -> None:
 def test_a_clock_that_cannot_tell_says_what_to_do() -> None:
     made = decide([], None, "gate", UNTOLD)
     assert made.reasons == ("timing.resolution",) and "measure.calls" in made.message
+
+
+def test_a_clock_that_a_busy_machine_kept_from_telling_says_so() -> None:
+    shared = replace(
+        seen("unavailable", "environment.quiet_machine", observed="another process computes there"), stage="conclude"
+    )
+    for phase in ("detect", "gate"):
+        made = decide([shared], None, phase, UNTOLD)
+        assert made.reasons == ("environment.quiet_machine", "timing.resolution")
+        assert made.message == "another process computes there"
+    assert decide([shared], None, "gate", TIMES).status == "VALID"
+    assert decide([shared], None, "gate", TIMES, "faster").status == "INCONCLUSIVE"
 
 
 def test_reasons_come_once_and_the_most_telling_first() -> None:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from aisp_runner.judge import Judge
 
-MEDIAN_ERROR = math.sqrt(math.pi / 2)
-"""The standard error of a median against that of a mean, of normal values."""
-
 
 @dataclass(frozen=True)
 class SameChoice(Protection):
@@ -58,7 +55,7 @@ class SameChoice(Protection):
 
 def centres(by_process: Sequence[Sequence[float]]) -> tuple[list[float], float]:
     """(the median of each set's values, the standard error of the median of the smallest set): normal scatter is assumed."""
-    from aisp_runner.intervals import NORMAL_MAD, median
+    from aisp_runner.intervals import MEDIAN_ERROR, NORMAL_MAD, median
 
     middles = [median(list(own)) for own in by_process]
     away = median([abs(value - middle) for own, middle in zip(by_process, middles, strict=True) for value in own])

@@ -1,9 +1,10 @@
-"""Nobody else kept the run's cores busy, least of all a process that the candidate left running for the others' turns.
+"""Nobody else kept the run's cores or GPU busy, least of all a process that the candidate left running for the others' turns.
 
 While another arm runs, the candidate's worker is frozen; what it has started in a session of its own is not. The judge takes
 the CPU time of all that descends from the candidate's worker, and of orphans, after each of its batches and before the next
-one: what was used in between was used in the others' time. Blind spot: on a GPU, work that such a process gives to the device;
-a process that is handed to another parent and ended between two looks.
+one: what was used in between was used in the others' time. A GPU that somebody shares lets the judge's empty batches wait for
+their turn, a millisecond or two, also in a container where NVML shows nobody. Blind spot: on a GPU, work that such a process
+gives to the device; a process that is handed to another parent and ended between two looks.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ class QuietMachine(Protection):
     """And the least CPU time that is refused, ms: the kernel counts in ticks of 10 ms."""
     busy: float = 0.9
     """Share of the run's cores that others may use: the median over the rounds. What less of it costs, the interval tells."""
+    empty_us: float = 500.0
+    """What a batch without calls may take on a GPU, the median over the rounds, us: 10 to 50 where nobody shares it."""
 
     def judge_after_batch(self, judge: Judge, batch: Batch) -> None:
         if batch.arm == "candidate":
@@ -54,7 +57,8 @@ class QuietMachine(Protection):
             f"processes that the candidate left running used {stray:.0f} ms of CPU time in {gaps:.0f} ms of the others' turns"
         )
         limit = max(self.stray_ms, self.stray * gaps)
-        return [self.found("conclude", stray <= limit, observed, f"{limit:.0f} ms", "candidate"), self._others(judge)]
+        found = [self.found("conclude", stray <= limit, observed, f"{limit:.0f} ms", "candidate"), self._others(judge)]
+        return found + ([self._sharers(judge)] if judge.device.name == "cuda" else [])
 
     def _others(self, judge: Judge) -> Evidence:
         from aisp_runner.statistics import median
@@ -67,6 +71,19 @@ class QuietMachine(Protection):
         if typical > self.busy:
             return self.unavailable("conclude", f"{observed}; limit {self.busy:.0%}. Run again on a quieter machine")
         return self.found("conclude", True, observed, f"{self.busy:.0%}")
+
+    def _sharers(self, judge: Judge) -> Evidence:
+        from aisp_runner.statistics import median
+
+        empty_us = [b.elapsed_ns / 1e3 for b in judge.batches if not b.calls and b.purpose == "round"]
+        if not empty_us:
+            return self.found("conclude", True, "no batch without calls was timed", "")
+        typical = median(empty_us)
+        observed = f"a batch without calls took {typical:.0f} us on the GPU (median of {len(empty_us)})"
+        if typical > self.empty_us:
+            told = f"{observed}; limit {self.empty_us:.0f} us: another process computes there. End it, or take another GPU"
+            return self.unavailable("conclude", told)
+        return self.found("conclude", True, observed, f"{self.empty_us:.0f} us")
 
 
 def _used(judge: Judge) -> dict[int, int]:

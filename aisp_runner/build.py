@@ -76,6 +76,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _environment(folder: Path, build: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    kept |= {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no pool of compilers that works on in the others' turns
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     caches = {
         name: str(folder / name.lower())

@@ -76,7 +76,9 @@ def library(q: Tensor, k: Tensor, v: Tensor, draw: Tensor, o: Tensor) -> None:
     none, nothing = torch.zeros_like(count), torch.zeros_like(seen)
     tokens = (q.shape[1], q.shape[1])
     mask = BlockMask.from_kv_blocks(none, nothing, count, seen, BLOCK_SIZE=BLOCK, seq_lengths=tokens, compute_q_blocks=False)
-    o.copy_(_flex()(q[None], k[None], v[None], block_mask=mask)[0])
+    # Of its own accord it takes 128 queries at a time where d is small, which a block of 64 cannot be cut into.
+    tiles = {"BLOCK_M": BLOCK, "BLOCK_N": 32} if q.shape[2] <= 64 else None
+    o.copy_(_flex()(q[None], k[None], v[None], block_mask=mask, kernel_options=tiles)[0])
 
 
 @functools.cache

@@ -130,6 +130,7 @@ def test_a_worker_keeps_only_the_variables_that_are_passed_on(tmp_path: Path, mo
     environment = stage(tmp_path, "candidate", describe(tmp_path / "own.py")).environment
     assert "of the judge" not in environment.values()
     assert environment["CUDA_VISIBLE_DEVICES"] == "1" and environment["PATH"] == os.environ["PATH"]
+    assert environment["TORCHINDUCTOR_COMPILE_THREADS"] == "1"
     assert environment["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
 
 

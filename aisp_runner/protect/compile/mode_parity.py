@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisp_runner.protect.base import Evidence, Protection
@@ -55,6 +56,8 @@ def terms() -> dict[str, str]:
         "inference_mode": torch.is_inference_mode_enabled(),
     }
     found |= {name: value for name, value in os.environ.items() if name.startswith(PREFIXES) and name not in LEFT_ALONE}
+    if found.get("TRITON_PTXAS_PATH") == str(Path(torch.__file__).parent / "bin" / "ptxas"):
+        del found["TRITON_PTXAS_PATH"]  # set by torch.compile itself when it first compiles, where torch brings its own
     return {name: str(value) for name, value in found.items()}
 
 

@@ -30,8 +30,9 @@ class QuietMachine(Protection):
     """And the least CPU time that is refused, ms: the kernel counts in ticks of 10 ms."""
     busy: float = 0.9
     """Share of the run's cores that others may use: the median over the rounds. What less of it costs, the interval tells."""
-    empty_us: float = 500.0
-    """What a batch without calls may take on a GPU, the median over the rounds, us: 10 to 50 where nobody shares it."""
+    empty_us: float = 1200.0
+    """What a batch without calls may take on a GPU, the median over the rounds, us. On an H200: 250 to 420, 2400 where another
+    process computes."""
 
     def judge_after_batch(self, judge: Judge, batch: Batch) -> None:
         if batch.arm == "candidate":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -76,3 +77,11 @@ def test_what_a_file_removes_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     before = terms()
     monkeypatch.delenv("OMP_WAIT_POLICY")
     assert changed(before, terms()) == {"OMP_WAIT_POLICY": "unset"}
+
+
+def test_the_assembler_that_torch_compile_brings_is_no_difference_and_another_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = terms()
+    monkeypatch.setenv("TRITON_PTXAS_PATH", str(Path(torch.__file__).parent / "bin" / "ptxas"))
+    assert terms() == before
+    monkeypatch.setenv("TRITON_PTXAS_PATH", "/somewhere/else/ptxas")
+    assert changed(before, terms()) == {"TRITON_PTXAS_PATH": "/somewhere/else/ptxas"}

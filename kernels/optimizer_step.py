@@ -87,15 +87,30 @@ if triton is not None:
 
     @triton.jit
     def adamw_kernel(
-        p_ptr, g_ptr, m_ptr, v_ptr, p1_ptr, m1_ptr, v1_ptr, n, keep, pace, root, beta1, beta2, epsilon, BLOCK: tl.constexpr
+        p_ptr,
+        g_ptr,
+        m_ptr,
+        v_ptr,
+        p1_ptr,
+        m1_ptr,
+        v1_ptr,
+        n,
+        keep,
+        pace,
+        root,
+        rest1,
+        beta2,
+        rest2,
+        epsilon,
+        BLOCK: tl.constexpr,
     ):
-        """BLOCK neighbouring parameters a program, whichever tensor they belong to."""
+        """BLOCK neighbouring parameters a program, of whichever tensor. rest: 1 - beta, which float32 would spoil."""
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
         inside = at < n
         g = tl.load(g_ptr + at, mask=inside, other=0.0)
         m = tl.load(m_ptr + at, mask=inside, other=0.0)
-        m = m + (1 - beta1) * (g - m)
-        v = beta2 * tl.load(v_ptr + at, mask=inside, other=0.0) + (1 - beta2) * g * g
+        m = m + rest1 * (g - m)
+        v = beta2 * tl.load(v_ptr + at, mask=inside, other=0.0) + rest2 * g * g
         p = keep * tl.load(p_ptr + at, mask=inside, other=0.0) - pace * m / (tl.sqrt(v) / root + epsilon)
         tl.store(p1_ptr + at, p, mask=inside)
         tl.store(m1_ptr + at, m, mask=inside)
@@ -105,5 +120,5 @@ if triton is not None:
 def triton_flat(p: Tensor, g: Tensor, m: Tensor, v: Tensor, p1: Tensor, m1: Tensor, v1: Tensor) -> None:
     """One launch that reads four and writes three numbers a parameter, and no copy of the state."""
     n = p.numel()
-    numbers = (1 - RATE * DECAY, PACE, ROOT, BETA1, BETA2, EPSILON)
+    numbers = (1 - RATE * DECAY, PACE, ROOT, 1 - BETA1, BETA2, 1 - BETA2, EPSILON)
     adamw_kernel[(triton.cdiv(n, 1024),)](p, g, m, v, p1, m1, v1, n, *numbers, BLOCK=1024)

@@ -5,6 +5,7 @@ python -m aisp_runner.dev.summary [docs/results/h200]      writes summary.md the
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -53,8 +54,12 @@ class Row:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; writes the table beside the records."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    folder = Path(given[0]) if given else content_root() / "docs" / "results" / "h200"
+    parser = argparse.ArgumentParser(
+        prog="python -m aisp_runner.dev.summary", description="One line a workload, of a GPU's records."
+    )
+    default = content_root() / "docs" / "results" / "h200"
+    parser.add_argument("folder", nargs="?", type=Path, default=default, help="with chNN.jsonl and peak.json")
+    folder: Path = parser.parse_args(arguments).folder
     (folder / "summary.md").write_text(text(folder), "utf-8")
     sys.stdout.write(f"{folder / 'summary.md'}\n")
     return 0

@@ -105,7 +105,8 @@ __device__ __forceinline__ void bulk_wait_read() {
     asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(LEFT) : "memory");
 }
 
-// A box whose first element is (row, column) of the mapped matrix; both may be negative or beyond it.
+// A box whose first element is (row, column) of the mapped matrix; both may be negative or beyond it. That element must lie at
+// a multiple of 16 bytes from the matrix's start, or the device stops with "illegal instruction".
 __device__ __forceinline__ void tile_load(void* to, const CUtensorMap* map, int row, int column, uint64_t* barrier) {
     asm volatile(
         "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(

@@ -10,8 +10,10 @@ namespace {
 constexpr int REACH = 2;
 constexpr int WIDE = 64, HIGH = 32, STRIP = 8;
 constexpr int THREADS = WIDE * (HIGH / STRIP);
-constexpr int PITCH = WIDE + 2 * REACH, LINES = HIGH + 2 * REACH;  // a row of the tile is 272 bytes, a multiple of 16
-[[maybe_unused]] constexpr int TILE_BYTES = PITCH * LINES * sizeof(float);
+constexpr int PITCH = WIDE + 2 * REACH, LINES = HIGH + 2 * REACH;
+// The copy engine begins a row at a multiple of 16 bytes, so its tile has four columns more on either side.
+constexpr int MARGIN = 4, BROAD = WIDE + 2 * MARGIN;
+[[maybe_unused]] constexpr int TILE_BYTES = BROAD * LINES * sizeof(float);
 constexpr int BLOCKS_PER_MULTIPROCESSOR = 6;
 
 // Eight means of a column. value(i, j): the element in row i and column j of the tile, counted from the halo's corner.
@@ -59,7 +61,8 @@ template <int BUFFERS>
 __global__ void __launch_bounds__(THREADS) copied(const __grid_constant__ CUtensorMap image, float* __restrict__ y, int rows,
                                                   int columns, int tiles_across, int tiles) {
 #ifdef HAS_BULK_COPY
-    __shared__ alignas(128) float tile[BUFFERS][LINES * PITCH + 32 - LINES * PITCH % 32];
+    static_assert(TILE_BYTES % 128 == 0, "the engine writes to multiples of 128 bytes");
+    __shared__ alignas(128) float tile[BUFFERS][LINES * BROAD];
     __shared__ alignas(8) uint64_t loaded[BUFFERS];
     bool leads = threadIdx.x == 0;
     if (leads) {
@@ -69,7 +72,7 @@ __global__ void __launch_bounds__(THREADS) copied(const __grid_constant__ CUtens
     __syncthreads();
     auto load = [&](int index, int b) {
         barrier_expect(&loaded[b], TILE_BYTES);
-        tile_load(tile[b], &image, index / tiles_across * HIGH - REACH, index % tiles_across * WIDE - REACH, &loaded[b]);
+        tile_load(tile[b], &image, index / tiles_across * HIGH - REACH, index % tiles_across * WIDE - MARGIN, &loaded[b]);
     };
     int step = gridDim.x;
     if (leads)
@@ -79,7 +82,7 @@ __global__ void __launch_bounds__(THREADS) copied(const __grid_constant__ CUtens
     for (int index = blockIdx.x; index < tiles; index += step, ++turn) {
         int b = turn % BUFFERS;
         barrier_wait(&loaded[b], turn / BUFFERS & 1);
-        auto value = [&](int i, int j) { return tile[b][i * PITCH + j]; };
+        auto value = [&](int i, int j) { return tile[b][i * BROAD + j + MARGIN - REACH]; };
         means(value, y, rows, columns, index / tiles_across * HIGH, index % tiles_across * WIDE);
         __syncthreads();  // all have read this buffer
         if (leads && index + BUFFERS * step < tiles) load(index + BUFFERS * step, b);
@@ -91,7 +94,7 @@ template <int BUFFERS>
 int launch_copied(const float* x, float* y, long long rows, long long columns, long long most_blocks, void* stream) {
     if (capability() < 9) return cudaErrorNotSupported;
     CUtensorMap image;
-    cudaError_t error = tensor_map(&image, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, sizeof(float), x, rows, columns, LINES, PITCH,
+    cudaError_t error = tensor_map(&image, CU_TENSOR_MAP_DATA_TYPE_FLOAT32, sizeof(float), x, rows, columns, LINES, BROAD,
                                    CU_TENSOR_MAP_SWIZZLE_NONE);
     if (error != cudaSuccess) return error;
     long long across = (columns + WIDE - 1) / WIDE, tiles = across * ((rows + HIGH - 1) / HIGH);

@@ -21,6 +21,7 @@ from typing import Any
 from aisp_runner import __version__, config, schema
 from aisp_runner.case import Plan
 from aisp_runner.content import content_root
+from aisp_runner.engine.choice import chosen
 from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
 from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
 from aisp_runner.pool import Pool
@@ -37,6 +38,7 @@ SETTINGS = """\
   candidate=FILE.py::FUNCTION  mode=plan (do not run, list the cases) verify.require=valid|not_slower|faster
   run_dir=FOLDER               --config-dir FOLDER (your workloads)   margin=0.05  threads=4  protect=off
   environment=shared_host|bare_metal    environment.lock_clocks=true (GPU clocks held still; needs root)
+  engine=local|ray|slurm (where cases run)
   resume=RUN_DIR (run what is missing there)     retry_errors=true     progress=json (JSON lines on stderr)"""
 
 
@@ -85,7 +87,7 @@ def hydra_app(argv: list[str], folders: tuple[Path, ...]) -> int:
 
 def will_run(argv: Sequence[str]) -> bool:
     """Whether a command line asks for a run, and not for a plan, a config or help. What is left of a run may be nothing."""
-    if any(word.startswith("resume=") for word in argv):
+    if any(word.startswith("resume=") or (word.startswith("engine=") and word != "engine=local") for word in argv):
         return False
     flags = [word for word in argv if word.startswith("-") and not word.startswith(("-m", "--multirun", "-cd", "--config-dir"))]
     return has_selection(argv) and "mode=plan" not in argv and not flags
@@ -148,15 +150,21 @@ def one_run(request: config.Request, folders: tuple[Path, ...], pool: Pool | Non
     if not request.files and not resumed:
         sys.stderr.write(usage(folders))
         raise ConfigError("nothing is selected. Say +workload=NAME, +chapter=TAG, +lab=NAME or +suite=NAME.")
+    engine = chosen(settings)
     plan, folder, shard = _planned(request, resumed)
     if settings.get("mode") == "plan":
         sys.stdout.write(listing(plan, folder / "plan.json"))
         return 0
     from aisp_runner.execute import Ways, run_plan
 
-    load_torch()
     ways = Ways(bool(resumed), bool(settings.get("retry_errors")), shard, settings.get("progress") or "plain")
-    return run_plan(plan, folder, pool=pool, lock_clocks=settings.get("environment", {}).get("lock_clocks", False), ways=ways)
+    lock_clocks = settings.get("environment", {}).get("lock_clocks", False)
+    if engine.name != "local":
+        from aisp_runner.engine.sweep import run_away
+
+        return run_away(plan, folder, engine, ways, lock_clocks)
+    load_torch()
+    return run_plan(plan, folder, pool=pool, lock_clocks=lock_clocks, ways=ways)
 
 
 def _misused_resume(settings: dict[str, Any]) -> str:
@@ -273,10 +281,18 @@ def misplaced(argv: Sequence[str], folders: tuple[Path, ...], files: dict[str, P
 
 
 def foreign(argv: Sequence[str]) -> None:
-    """Raise ConfigError for a flag of Hydra that puts another config, or a pickled one, in the place of the runner's own."""
+    """Raise ConfigError for a flag of Hydra that puts another config, or a pickled one, in the place of the runner's own, and
+    for a launcher that would run several jobs at once.
+    """
     for word in argv:
         if word.partition("=")[0] in FOREIGN:
             raise ConfigError(f"{word}: the settings are the runner's own. Your files come in by --config-dir FOLDER.")
+        key, _, name = word.lstrip("+").partition("=")
+        if key == "hydra/launcher" and name != "basic":
+            raise ConfigError(
+                f"{word}: jobs of -m run one after the other, since jobs at once would disturb each other's times. On several "
+                "machines: engine=ray or engine=slurm, or aisp plan split (docs/engines.md)."
+            )
 
 
 def refuse(message: str) -> int:

@@ -7,6 +7,7 @@
     |- DeviceError      the device refused what the judge asked of it
     |- HostError        the machine has too little memory, disk or descriptors for a case
     |- DiskError        a record or plan could not be written
+    |- EngineFault      a task on another machine came back without a case's record
     '- ProtocolError    a message on a worker's channel is not one of the five
 
 A finding about a candidate is evidence in a record, never an exception.
@@ -61,6 +62,17 @@ class WorkerFault(AispError):
     def saying(self, message: str) -> WorkerFault:
         """A fault of the same kind in other words."""
         return type(self)(self.arm, self.kind, message)
+
+
+class EngineFault(AispError):
+    """A task of Ray or Slurm that came back without a case's record.
+
+    kind: one word ("lost", "time_limit", "failed", "refused").
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 MAX_LINES, MAX_LINE = 60, 4_000

@@ -14,7 +14,8 @@ import hashlib
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
 from aisp_runner.errors import AispError, ConfigError, DiskError, HostError
 from aisp_runner.keys import Key, Keys
-from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
+from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_replaced, load_shard, save_plan
 from aisp_runner.pool import Pool
 from aisp_runner.progress import Lines, Progress
 from aisp_runner.protect import registry
@@ -89,6 +90,8 @@ class Ways:
     """The part of the plan that is run."""
     progress: str = "plain"
     """plain, or json: JSON lines on stderr as well."""
+    replaces: Mapping[int, dict[str, str]] = field(default_factory=dict)
+    """What the records of a new run take the place of in another file, by the case's place in the plan, from 0."""
 
 
 def run_plan(
@@ -108,8 +111,8 @@ def run_plan(
         with Pool() as own:
             return run_plan(plan, run_dir, console, own, lock_clocks, ways)
     bench = Bench(plan, run_dir, console or Console(), pool)
-    _refuse_unprotected_gates(plan)
-    _refuse_lock(plan, lock_clocks)
+    refuse_unprotected_gates(plan)
+    refuse_lock(plan, lock_clocks)
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     chain.signing_key()  # likewise
     refuse_inspection()
@@ -118,21 +121,23 @@ def run_plan(
     except OSError as error:
         raise DiskError(f"{run_dir}: the folder cannot be made: {error.strerror}. Name another with run_dir=FOLDER.") from None
     with record_file.alone(run_dir):
-        found = _begun(bench, ways)
+        found = begun(bench, ways)
         records = _go_through(found, bench, lock_clocks, ways)
     code = verdict.exit_code(records)
     bench.console.finished(records, plan.skips, run_dir, code)
     return code
 
 
-def _begun(bench: Bench, ways: Ways) -> resume.Found:
-    """plan.json is in the folder; gives what is left to run."""
+def begun(bench: Bench, ways: Ways, any_device: bool = False) -> resume.Found:
+    """plan.json is in the folder; gives what is left to run. any_device: as `resume.find` has it."""
     cases = ways.shard.cases(bench.plan)
     if not ways.resume:
         save_plan(bench.plan, bench.run_dir / "plan.json", ways.shard)
-        return resume.nothing(cases)
+        places = range(ways.shard.number - 1, len(bench.plan.cases), ways.shard.of)
+        slots = zip(resume.nothing(cases).slots, places, strict=True)
+        return resume.Found(tuple(replace(slot, supersedes=ways.replaces.get(place)) for slot, place in slots))
     resume.refuse_changed_sources(cases)
-    found = resume.find(cases, bench.run_dir, bench.key_of, ways.retry_errors)
+    found = resume.find(cases, bench.run_dir, bench.key_of, ways.retry_errors, any_device)
     replaced = resume.replace_plan(bench.plan, bench.run_dir, ways.shard)
     for line in (*([replaced] if replaced else []), *found.said):
         bench.console.write(line, "dim")
@@ -196,7 +201,8 @@ def _write_down(made: dict[str, Any], bench: Bench) -> None:
         raise trouble
 
 
-def _refuse_lock(plan: Plan, lock_clocks: bool) -> None:
+def refuse_lock(plan: Plan, lock_clocks: bool) -> None:
+    """Raises ConfigError where clocks are to be locked that no case of the plan runs on, or that cannot all be locked."""
     if lock_clocks and plan.cases and all(case.device == "cpu" for case in plan.cases):
         raise ConfigError(
             "environment.lock_clocks: every case of this plan runs on the CPU, so there is no GPU clock to lock. Leave it off, "
@@ -242,7 +248,8 @@ def run_case(case: Case, bench: Bench) -> dict[str, Any]:
     return trial.record(bench)
 
 
-def _refuse_unprotected_gates(plan: Plan) -> None:
+def refuse_unprotected_gates(plan: Plan) -> None:
+    """Raises ConfigError for a gate without an essential protection."""
     for case in plan.cases:
         missing = [name for name, kind in registry.known().items() if kind.essential and name not in case.protections]
         if missing and case.phase == "gate":
@@ -265,7 +272,8 @@ def _run_given(given: argparse.Namespace) -> int:
         raise ConfigError(
             f"--run-dir: {run_dir} holds another run's {record.FILE}. Name another folder, or --resume {run_dir}."
         )
-    ways = Ways(given.resume is not None, given.retry_errors, shard, given.progress)
+    replaces = load_replaced(path) if given.resume is None else {}
+    ways = Ways(given.resume is not None, given.retry_errors, shard, given.progress, replaces)
     return run_plan(plan, run_dir, lock_clocks=given.lock_clocks, ways=ways)
 
 

@@ -17,6 +17,9 @@ from aisp_runner.case import Case
 PARTS = {"case": "the case", "sources": "the sources", "runner": "the runner", "device": "the device", "driver": "the driver"}
 """What each part is called in messages."""
 
+ANYWHERE = ("case", "sources", "runner")
+"""The parts that do not say where a case was measured."""
+
 NO_KEY = "it has no key: an older version wrote it"
 
 
@@ -58,6 +61,11 @@ class Keys:
         if asked not in self._devices:
             self._devices[asked] = _device(*asked)
         return Key(case_sha256 or case.sha256(), sources_digest(case), self.runner, *self._devices[asked])
+
+
+def work(parts: dict[str, Any]) -> tuple[Any, ...]:
+    """The parts of a key, as a record has them, that are the same wherever a case is measured."""
+    return tuple(parts.get(name) for name in ANYWHERE)
 
 
 def digest(parts: dict[str, Any]) -> str:

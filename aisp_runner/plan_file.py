@@ -74,6 +74,20 @@ def load_shard(path: Path) -> Shard:
     return shard
 
 
+def load_replaced(path: Path) -> dict[int, dict[str, str]]:
+    """What the new records of a file that `load_plan` accepts take the place of, by the case's place in the plan (from 0).
+
+    An engine writes it beside the shard where a run goes on. Raises ConfigError.
+    """
+    said = json.loads(path.read_bytes()).get("replaces", {})
+    sound = isinstance(said, dict) and all(
+        place.isdigit() and isinstance(old, dict) and old.keys() == {"sha256", "why"} for place, old in said.items()
+    )
+    if not sound or not all(isinstance(text, str) for old in said.values() for text in old.values()):
+        raise ConfigError(f"{path}: 'replaces' must map places of cases to sha256 and why. Make the task again.")
+    return {int(place): old for place, old in said.items()}
+
+
 def set_aside(path: Path) -> Path:
     """Keeps a copy of a plan.json, which `load_plan` accepts and another is to take the place of, as plan-<digest>.json beside
     it; gives its path.

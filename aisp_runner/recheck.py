@@ -20,7 +20,7 @@ _COUNTED = re.compile(
     r"(?P<dropped>\d+) dropped, (?P<rounds>\d+) rounds in (?P<sets>\d+) sets of processes"
 )
 _FAULTS = ("AispError", "BuildError", "ConfigError", "DeviceError", "HostError", "ProtocolError")
-"""Reasons that name an exception; those of workers begin with "worker."."""
+"""Reasons that name an exception; those of workers begin with "worker.", those of tasks with "engine."."""
 
 
 ESSENTIAL = (
@@ -74,7 +74,7 @@ def _status(r: dict[str, Any], again: Estimate | None) -> list[Difference]:
     found = []
     evidence = [Evidence(**e) for e in r["evidence"]]
     decided = verdict.decide(evidence, None, r["phase"], again, r["require"])
-    fault = r["status"] == "ERROR" and any(name.startswith("worker.") or name in _FAULTS for name in r["reasons"])
+    fault = r["status"] == "ERROR" and any(name.startswith(("worker.", "engine.")) or name in _FAULTS for name in r["reasons"])
     untold = r.get("unprotected") and decided.reasons == ("timing.resolution",)  # its times were not computed again
     if decided.status == "INVALID" or not (fault or untold):
         right, claimed = _verdict(decided.status, decided.reasons), _verdict(r["status"], r["reasons"])

@@ -16,10 +16,11 @@ from aisp_runner import chain, plan_file, record, record_file
 from aisp_runner.against_plan import claimed_identity, identity
 from aisp_runner.case import Case, Plan
 from aisp_runner.errors import ConfigError
-from aisp_runner.keys import Key, changed
+from aisp_runner.keys import Key, changed, work
 from aisp_runner.sources import changed as changed_files
 from aisp_runner.trial import FORMAT
 
+LOST = "its task came back without a record of it"
 RETRIED = "it ended with ERROR, and its repetition was asked for (retry_errors)"
 
 
@@ -55,9 +56,21 @@ def nothing(cases: Sequence[Case]) -> Found:
     return Found(tuple(Slot(number, case) for number, case in enumerate(cases, start=1)))
 
 
-def find(cases: Sequence[Case], run_dir: Path, key_of: Callable[[Case], Key], retry_errors: bool = False) -> Found:
+def is_lost(r: dict[str, Any]) -> bool:
+    """Whether a record says only that a task on another machine came back without one (engine/lost.py)."""
+    return r["status"] == "ERROR" and bool(r["reasons"]) and all(reason.startswith("engine.") for reason in r["reasons"])
+
+
+def find(
+    cases: Sequence[Case],
+    run_dir: Path,
+    key_of: Callable[[Case], Key],
+    retry_errors: bool = False,
+    any_device: bool = False,
+) -> Found:
     """What a run that ended, however it ended, has left to do. Mends the end of its file of records.
 
+    any_device: a record stands wherever it was measured; for a run whose cases are judged on other machines.
     Raises ConfigError where a line before the last is no record, and where the chain is broken: such a file was not merely
     cut short, and nothing is added to it.
     """
@@ -67,19 +80,22 @@ def find(cases: Sequence[Case], run_dir: Path, key_of: Callable[[Case], Key], re
     mended = record_file.mend(path)
     keys = [key_of(case).to_json() for case in cases]
     records = record_file.standing([slim(r) for r in whole_records(path)])
-    by_key = _places(records, lambda r: (r.get("key") or {}).get("sha256"))
-    held = [by_key[key["sha256"]].popleft() if by_key.get(key["sha256"]) else None for key in keys]
+    known: Callable[[dict[str, Any]], Any] = work if any_device else (lambda key: key.get("sha256"))
+    by_key = _places(records, lambda r: known(r.get("key") or {}))
+    held = [by_key[known(key)].popleft() if by_key.get(known(key)) else None for key in keys]
     taken = set(held)
     by_name = _places(records, claimed_identity, taken)
     slots = []
     for number, (case, key, place) in enumerate(zip(cases, keys, held, strict=True), start=1):
         old, why = (None, "") if place is None else (records[place], RETRIED)
-        if old is not None and not (retry_errors and old["status"] == "ERROR"):
+        if old is not None and is_lost(old):
+            why = LOST
+        elif old is not None and not (retry_errors and old["status"] == "ERROR"):
             slots.append(Slot(number, case, old))
             continue
         if old is None and by_name.get(identity(case)):
             old = records[by_name[identity(case)].popleft()]
-            why = changed(old.get("key"), key)
+            why = LOST if is_lost(old) else changed(old.get("key"), key)
         slots.append(Slot(number, case, None, {"sha256": record_file.known_as(old), "why": why} if old else None))
     return Found(tuple(slots), tuple(_said(slots, mended)))
 

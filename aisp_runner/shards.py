@@ -106,7 +106,7 @@ def merge(out: Path, folders: Sequence[Path], mixed: bool = False) -> Merged:
     rows = _distinct(parts)
     made.standing = len(rows)
     _refuse_conflicts(rows, plan)
-    odd = _mixture([r for _, r in rows])
+    odd = mixture([r for _, r in rows if not resume.is_lost(r)])
     if odd and not mixed:
         raise ConfigError(f"{odd}. One table of them would compare what differs: leave folders out, or say --mixed.")
     made.notes += [odd] if odd else []
@@ -141,7 +141,13 @@ def _parts(folders: Sequence[Path]) -> tuple[Plan, list[_Part]]:
             )
         part = _Part(folder, load_shard(path))
         slims = []
+        plans = {load_plan(earlier).sha256() for earlier in plan_file.earlier_plans(folder)} | set(digests)
         for r in resume.whole_records(part.file, torn=True) if part.file.is_file() else ():
+            if r.get("plan_sha256") not in plans:
+                raise ConfigError(
+                    f"{part.file}: {title(r)}: it is a record of plan {str(r.get('plan_sha256'))[:12]}, which is not in this "
+                    f"folder ({', '.join(sorted(plan[:12] for plan in plans))}). Leave the folder out, or measure it again."
+                )
             if "key" not in r or "chain" not in r:
                 raise ConfigError(f"{part.file}: {title(r)}: an older version wrote it, without a key. Measure it again.")
             part.known.append(record_file.known_as(r))
@@ -179,7 +185,7 @@ def _refuse_conflicts(rows: Sequence[tuple[Path, dict[str, Any]]], plan: Plan) -
             )
 
 
-def _mixture(records: Sequence[dict[str, Any]]) -> str:
+def mixture(records: Sequence[dict[str, Any]]) -> str:
     """In what the keys of the records differ though one sweep's should not, or ""."""
     runners = sorted({r["key"]["runner"] for r in records})
     if len(runners) > 1:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aisp_runner.errors import AispError, WorkerFault
+from aisp_runner.errors import AispError, EngineFault, WorkerFault
 from aisp_runner.protect.base import ERROR, FAIL, UNAVAILABLE, Evidence
 from aisp_runner.statistics import Estimate, Interval
 
@@ -53,7 +53,9 @@ valid) they say so and stop nothing: a noisy machine must not turn a gate of cor
 
 @dataclass(frozen=True)
 class Verdict:
-    """status: VALID, INVALID, INCONCLUSIVE or ERROR. reasons: protection ids (or worker.<kind>), most telling first."""
+    """status: VALID, INVALID, INCONCLUSIVE or ERROR. reasons: protection ids (or worker.<kind>, engine.<kind>), most telling
+    first.
+    """
 
     status: str
     reasons: tuple[str, ...] = ()
@@ -74,8 +76,7 @@ def decide(
         limit = f" (limit: {first.limit})" if first.limit else ""
         return Verdict("INVALID", tuple(failed), f"{side}{first.observed}{limit}")
     if fault is not None:
-        kind = f"worker.{fault.kind}" if isinstance(fault, WorkerFault) else type(fault).__name__
-        return Verdict("ERROR", (kind,), str(fault))
+        return Verdict("ERROR", (_kind(fault),), str(fault))
     broken = _by_reason(evidence, ERROR)
     if broken:
         reason, first = next(iter(broken.items()))
@@ -90,6 +91,13 @@ def decide(
         told = [e.observed for e in why.values()]
         return Verdict("INCONCLUSIVE", (*why, "timing.resolution"), told[0] if told else message)
     return Verdict("VALID")
+
+
+def _kind(fault: AispError) -> str:
+    """The reason that a fault is."""
+    if isinstance(fault, WorkerFault):
+        return f"worker.{fault.kind}"
+    return f"engine.{fault.kind}" if isinstance(fault, EngineFault) else type(fault).__name__
 
 
 def _by_reason(evidence: Sequence[Evidence], status: str) -> dict[str, Evidence]:

@@ -37,6 +37,13 @@ def lacking(known: dict[str, sections.Section]) -> list[str]:
     return without + [f"{s.reason}: {', '.join(s.lacking)}" for s in known.values() if s.lacking]
 
 
+def engine_kinds() -> set[str]:
+    """The kinds of EngineFault, as reasons."""
+    from aisp_runner.errors import EngineFault
+
+    return {f"engine.{kind}" for kind in re.findall(r'"(\w+)"', str(EngineFault.__doc__))}
+
+
 def worker_kinds() -> set[str]:
     """The kinds of every WorkerFault that the runner raises, as reasons."""
     found = set()
@@ -118,15 +125,24 @@ def test_no_protections_text_keeps_markdown() -> None:
 
 
 def test_every_reason_that_is_no_protection_has_a_section() -> None:
-    reasons = worker_kinds() | caught_faults() | {"timing.resolution", "UNDECIDED", "unavailable", "error"}
-    assert {"worker.raised", "worker.hung", "worker.mode", "BuildError", "DeviceError"} <= reasons
+    reasons = worker_kinds() | engine_kinds() | caught_faults() | {"timing.resolution", "UNDECIDED", "unavailable", "error"}
+    assert {
+        "engine.lost",
+        "engine.refused",
+        "worker.raised",
+        "worker.hung",
+        "worker.mode",
+        "BuildError",
+        "DeviceError",
+    } <= reasons
     assert sorted(reasons - set(sections.sections())) == []
 
 
 def test_the_reasons_of_the_verdicts_page_are_the_same_ones() -> None:
     page = (content_root() / "docs" / "evidence-and-verdict.md").read_text("utf-8")
     table = page.split("| reason | what to do |")[1].split("\n## ")[0]
-    reasons = re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)
+    cells = re.findall(r"^\| (`[^|]+`) \|", table, re.MULTILINE)
+    reasons = [reason for cell in cells for reason in re.findall(r"`([\w.]+)`", cell)]
     told = {name for name, section in sections.sections().items() if section.read.startswith("docs/explain.md")}
     assert "timing.resolution" in reasons
     assert set(reasons) <= told

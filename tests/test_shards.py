@@ -298,3 +298,14 @@ def test_a_shard_that_is_none_is_refused(parts: Parts, tmp_path: Path) -> None:
     save_plan(parts.plan, tmp_path / "plan.json", Shard(3, 2))
     with pytest.raises(ConfigError, match=r"shard 3/2 is none: 1 <= number <= of"):
         load_shard(tmp_path / "plan.json")
+
+
+def test_a_record_of_another_plan_is_refused_though_it_is_of_a_case_of_this_one(copies: list[Path]) -> None:
+    file = copies[1] / record.FILE
+    made = [{key: value for key, value in r.items() if key != "chain"} for r in lines(copies[1])]
+    file.unlink()
+    for r in made:
+        record.append(file, r | {"plan_sha256": "0" * 64})
+    with pytest.raises(ConfigError, match=r"it is a record of plan 000000000000, which is not in this folder \("):
+        merge(Path("all"), copies)
+    assert not Path("all").exists()

@@ -53,7 +53,7 @@ def differences(record: dict[str, Any], case: Case) -> list[Difference]:
 
 def identity(case: Case) -> tuple[Any, ...]:
     """What a comparison is known by, whatever its terms are."""
-    names = (case.workload, case.optimized.name, case.baseline.name, case.candidate, case.device, case.held_out)
+    names = (case.workload, case.optimized.name, case.baseline.name, case.candidate, case.device, case.held_out, case.gpu)
     return (*names, tuple(sorted(case.axes.items())))
 
 
@@ -61,7 +61,7 @@ def claimed_identity(record: dict[str, Any]) -> tuple[Any, ...]:
     """The same of a record."""
     where = record["case"]
     names = (record["workload"], record["variant"], record["baseline"], record["candidate"], where["device"], where["held_out"])
-    return (*names, tuple(sorted(where["axes"].items())))
+    return (*names, where.get("gpu", ""), tuple(sorted(where["axes"].items())))
 
 
 def _terms(record: dict[str, Any], case: Case) -> list[Difference]:
@@ -78,6 +78,8 @@ def _terms(record: dict[str, Any], case: Case) -> list[Difference]:
         pairs.append((f"sources[{name}]", sources.get(name), record["sources"].get(name)))
     if record["clock"]:
         pairs.append(("clock.claim", case.claim, record["clock"]["claim"]))
+    if case.gpu:
+        pairs.append(("lane.gpu.uuid", case.gpu, ((record.get("lane") or {}).get("gpu") or {}).get("uuid")))
     if record["speedup"]:
         pairs.append(("speedup.margin", case.measure.margin, record["speedup"]["margin"]))
     return [Difference(what, _text(wanted), _text(found)) for what, wanted, found in pairs if wanted != found]

@@ -187,6 +187,8 @@ class Case:
     """
     protections: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Protections that are on, by id, with their knobs."""
+    gpu: str = ""
+    """UUID of the GPU that it must run on, where each case is measured on each GPU (`gpus.mode=each`); else any, and empty."""
     demands: dict[str, Any] = field(default_factory=dict)
     """What the workload demands of the machine and its software (`environment.require`), by name."""
 
@@ -194,11 +196,17 @@ class Case:
     def title(self) -> str:
         """ch06_vector_add / vectorized / n=1048576 / cpu."""
         axes = ",".join(f"{k}={v}" for k, v in self.axes.items())
-        return " / ".join(p for p in (self.workload, self.optimized.name, axes, self.device) if p)
+        device = f"{self.device} {short_uuid(self.gpu)}".rstrip()
+        return " / ".join(p for p in (self.workload, self.optimized.name, axes, device) if p)
 
     def sha256(self) -> str:
         """Digest of the canonical JSON of everything in the case."""
         return hashlib.sha256(json.dumps(to_json(self), sort_keys=True).encode()).hexdigest()
+
+
+def short_uuid(uuid: str) -> str:
+    """GPU-5f3a1c2e of a GPU's UUID, "" of none."""
+    return "-".join(uuid.split("-")[:2])
 
 
 @dataclass(frozen=True)

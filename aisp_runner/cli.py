@@ -38,8 +38,9 @@ SETTINGS = """\
   candidate=FILE.py::FUNCTION  mode=plan (do not run, list the cases) verify.require=valid|not_slower|faster
   run_dir=FOLDER               --config-dir FOLDER (your workloads)   margin=0.05  threads=4  protect=off
   environment=shared_host|bare_metal    environment.lock_clocks=true (GPU clocks held still; needs root)
-  engine=local|ray|slurm (where cases run)
-  resume=RUN_DIR (run what is missing there)     retry_errors=true     progress=json (JSON lines on stderr)"""
+  resume=RUN_DIR (run what is missing there)     retry_errors=true     progress=json (JSON lines on stderr)
+  gpus=all|N|[0,2]  gpus.mode=one|spread|each    cpus.lanes=2 (cases side by side; docs/sweeps.md)
+  engine=local|ray|slurm (where cases run)"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,7 +91,8 @@ def will_run(argv: Sequence[str]) -> bool:
     if any(word.startswith("resume=") or (word.startswith("engine=") and word != "engine=local") for word in argv):
         return False
     flags = [word for word in argv if word.startswith("-") and not word.startswith(("-m", "--multirun", "-cd", "--config-dir"))]
-    return has_selection(argv) and "mode=plan" not in argv and not flags
+    lanes = any(word.startswith(("gpus=", "gpus.", "cpus.")) for word in argv)  # they start servers of their own
+    return has_selection(argv) and "mode=plan" not in argv and not flags and not lanes
 
 
 def likely_device(argv: Sequence[str]) -> str:
@@ -156,14 +158,18 @@ def one_run(request: config.Request, folders: tuple[Path, ...], pool: Pool | Non
         sys.stdout.write(listing(plan, folder / "plan.json"))
         return 0
     from aisp_runner.execute import Ways, run_plan
+    from aisp_runner.lanes.asked import of_settings
+    from aisp_runner.lanes.layout import is_plain
 
-    ways = Ways(bool(resumed), bool(settings.get("retry_errors")), shard, settings.get("progress") or "plain")
+    asked = of_settings(settings)
+    ways = Ways(bool(resumed), bool(settings.get("retry_errors")), shard, settings.get("progress") or "plain", asked=asked)
     lock_clocks = settings.get("environment", {}).get("lock_clocks", False)
     if engine.name != "local":
         from aisp_runner.engine.sweep import run_away
 
         return run_away(plan, folder, engine, ways, lock_clocks)
-    load_torch()
+    if is_plain(asked, plan.cases):
+        load_torch()
     return run_plan(plan, folder, pool=pool, lock_clocks=lock_clocks, ways=ways)
 
 

@@ -232,7 +232,7 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
     sweep = bool({"-m", "--multirun"} & set(overrides))
     result: list[str] = []
     chosen: dict[str, list[str]] = {}
-    for override in overrides:
+    for override in (_gpus(each) for each in overrides):
         key, equals, value = override.partition("=")
         if equals and not key.strip("+~ "):
             raise ConfigError(f"'{override}' cannot be read. Write KEY=VALUE.")
@@ -250,6 +250,11 @@ def normalised(overrides: Sequence[str], files: dict[str, Path]) -> list[str]:
         if name in files and (found := schema.key_problems(load_yaml(files[name]))):
             raise ConfigError("\n".join(f"{shown(files[name])}: {problem}" for problem in found))
     return [_selecting(word, chosen[word]) if word in chosen else word for word in result]
+
+
+def _gpus(override: str) -> str:
+    """gpus=all as gpus.use=all."""
+    return f"gpus.use={override.removeprefix('gpus=')}" if override.startswith("gpus=") and "{" not in override else override
 
 
 def _names(key: str, value: str, files: dict[str, Path]) -> list[str]:

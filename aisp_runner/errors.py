@@ -6,6 +6,7 @@
     |- WorkerFault      a worker process died, hung or broke the protocol
     |- DeviceError      the device refused what the judge asked of it
     |- HostError        the machine has too little memory, disk or descriptors for a case
+    |- LaneError        a lane's process ended, or no lane is left for a case
     |- DiskError        a record or plan could not be written
     |- EngineFault      a task on another machine came back without a case's record
     '- ProtocolError    a message on a worker's channel is not one of the five
@@ -37,6 +38,10 @@ class DeviceError(AispError):
 
 class HostError(AispError):
     """The machine has too little memory, too little room on a disk, or too few descriptors for a case."""
+
+
+class LaneError(AispError):
+    """A process that ran cases beside others ended in the middle of one, or none is left that may run what is left."""
 
 
 class DiskError(AispError):

@@ -2,6 +2,7 @@
 
     python -m aisp_runner.execute plan.json [--run-dir DIR] [--lock-clocks] [--progress json]
     python -m aisp_runner.execute [plan.json] --resume RUN_DIR [--retry-errors]
+                                  [--gpus all|N|[I,J] --gpus-mode one|spread] [--cpu-lanes N]
 
 runs a plan where Hydra is not installed and writes the same records as `aisp-run` does.
 """
@@ -9,12 +10,14 @@ runs a plan where Hydra is not installed and writes the same records as `aisp-ru
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import hashlib
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +25,13 @@ from typing import Any
 from aisp_runner import chain, host_memory, quarantine, record, record_file, resume, verdict
 from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
-from aisp_runner.errors import AispError, ConfigError, DiskError, HostError
+from aisp_runner.errors import AispError, ConfigError, DiskError, HostError, LaneError
 from aisp_runner.keys import Key, Keys
+from aisp_runner.lanes import gpu_lock, gpus
+from aisp_runner.lanes.asked import Asked, add_options, of_words
+from aisp_runner.lanes.dispatch import Dispatch, Done, Terms
+from aisp_runner.lanes.lane import serve
+from aisp_runner.lanes.layout import Lane, is_plain, layout
 from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_replaced, load_shard, save_plan
 from aisp_runner.pool import Pool
 from aisp_runner.progress import Lines, Progress
@@ -92,6 +100,8 @@ class Ways:
     """plain, or json: JSON lines on stderr as well."""
     replaces: Mapping[int, dict[str, str]] = field(default_factory=dict)
     """What the records of a new run take the place of in another file, by the case's place in the plan, from 0."""
+    asked: Asked = field(default_factory=Asked)
+    """GPUs and CPU lanes."""
 
 
 def run_plan(
@@ -148,37 +158,69 @@ def _go_through(found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways
     """Runs what is left; gives the records of all cases in the plan's order, without their samples."""
     records: dict[int, dict[str, Any]] = {slot.number: slot.record for slot in found.slots if slot.record is not None}
     progress, lines = Progress(len(found.slots), found.kept), Lines(ways.progress == "json")
-    left = [slot for slot in found.slots if slot.record is None]
     lines.started(progress, str(bench.run_dir), bench.plan_sha256, str(ways.shard))
     code = None
     try:
-        with locked_clocks(lock_clocks and bool(left)) as locked:
-            if locked:
-                bench.console.write(locked.line())
-            for slot in left:
-                start_ns = time.perf_counter_ns()
-                bench.console.case_started(slot.number, len(found.slots), slot.case, progress.words())
-                lines.case_started(progress, slot.number, slot.case)
-                made = run_case(slot.case, bench)
-                if locked and slot.case.device == "cuda":
-                    made["machine"] = {**made["machine"], "locked_clocks": asdict(locked)}
-                if slot.supersedes:
-                    made["supersedes"] = slot.supersedes
-                _write_down(made, bench)
-                records[slot.number] = resume.bare(made)
-                seconds = (time.perf_counter_ns() - start_ns) / 1e9
-                progress.add(made, seconds)
-                bench.console.case_finished(made, progress.words())
-                lines.case_ended(progress, slot.number, slot.case, made, seconds)
+        with contextlib.closing(_work(found, bench, lock_clocks, ways, progress, lines)) as work:
+            for done in work:
+                if done.slot.supersedes:
+                    done.made["supersedes"] = done.slot.supersedes
+                _write_down(done.made, bench)
+                records[done.slot.number] = resume.bare(done.made)
+                progress.add(done.made, done.seconds, done.lane)
+                words = progress.words(done.lane)
+                bench.console.case_ended(done.slot.number, len(found.slots), done.slot.case, done.made, words)
+                lines.case_ended(progress, done.slot.number, done.slot.case, done.made, done.seconds, done.lane)
         whole = [records[slot.number] for slot in found.slots]
         code = verdict.exit_code(whole)
         return whole
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, LaneError):
         bench.console.interrupted([r for _, r in sorted(records.items())], progress.left, bench.run_dir)
         raise
     finally:
         bench.console.close()
         lines.ended(progress, code)
+
+
+def _work(
+    found: resume.Found, bench: Bench, lock_clocks: bool, ways: Ways, progress: Progress, lines: Lines
+) -> Generator[Done, None, None]:
+    """Each case that is left, as it ends: one after the other in this process, or side by side on lanes."""
+    left = [slot for slot in found.slots if slot.record is None]
+    cases = [slot.case for slot in left]
+    if is_plain(ways.asked, cases):
+        yield from _one_by_one(left, len(found.slots), bench, lock_clocks, ways.asked, progress, lines)
+        return
+    made = layout(ways.asked, cases)
+    for said in made.said:
+        bench.console.write(said, "yellow")
+    tell = Terms(lock_clocks, ways.asked.wait_seconds, lambda s, n: lines.case_started(progress, s.number, s.case, n))
+    yield from Dispatch(made, left, bench, progress, tell).done()
+
+
+def _one_by_one(
+    left: Sequence[resume.Slot], of: int, bench: Bench, lock_clocks: bool, asked: Asked, progress: Progress, lines: Lines
+) -> Generator[Done, None, None]:
+    """The cases in this process, and the GPU locked against other runs where one of them is on it."""
+    tell, cuda = (lambda text: bench.console.write(text, "yellow")), [s.case for s in left if s.case.device == "cuda"]
+    used, why = gpus.held_by_a_plain_run(max(case.ranks for case in cuda)) if cuda else ([], "")
+    if why:
+        tell(f"The GPU is not locked against other runs: {why}")
+    with (
+        gpu_lock.held([gpu.uuid for gpu in used], asked.wait_seconds, tell),
+        locked_clocks(lock_clocks and bool(left)) as locked,
+    ):
+        if locked:
+            bench.console.write(locked.line())
+        for slot in left:
+            start_ns = time.perf_counter_ns()
+            bench.console.case_started(slot.number, of, slot.case, progress.words())
+            lines.case_started(progress, slot.number, slot.case)
+            made = run_case(slot.case, bench)
+            if slot.case.device == "cuda":
+                made["machine"] = {**made["machine"], **({"locked_clocks": asdict(locked)} if locked else {})}
+                made["lane"] = Lane(1, tuple(sorted(os.sched_getaffinity(0))), tuple(used[: slot.case.ranks])).to_json()
+            yield Done(slot, made, (time.perf_counter_ns() - start_ns) / 1e9)
 
 
 def _write_down(made: dict[str, Any], bench: Bench) -> None:
@@ -273,7 +315,8 @@ def _run_given(given: argparse.Namespace) -> int:
             f"--run-dir: {run_dir} holds another run's {record.FILE}. Name another folder, or --resume {run_dir}."
         )
     replaces = load_replaced(path) if given.resume is None else {}
-    ways = Ways(given.resume is not None, given.retry_errors, shard, given.progress, replaces)
+    asked = of_words(given.gpus, given.gpus_mode, given.gpus_wait, given.cpu_lanes, given.lane_cores)
+    ways = Ways(given.resume is not None, given.retry_errors, shard, given.progress, replaces, asked)
     return run_plan(plan, run_dir, lock_clocks=given.lock_clocks, ways=ways)
 
 
@@ -289,7 +332,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--retry-errors", action="store_true", help="with --resume: run cases that ended with ERROR again")
     parser.add_argument("--progress", choices=("plain", "json"), default="plain", help="json: also JSON lines on stderr")
     parser.add_argument("--lock-clocks", action="store_true", help="hold the GPU's clocks still for the run; needs root")
+    add_options(parser)
     given = parser.parse_args(arguments)
+    if given.lane is not None:
+        return serve(given.lane)
     try:
         return _run_given(given)
     except AispError as error:

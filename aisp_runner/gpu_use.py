@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aisp_runner.machine import _visible
+
+BESIDE = "AISP_BESIDE"
+"""Environment variable of a lane: UUIDs of the GPUs on which other lanes of its run measure, with commas between."""
 
 MANAGED = "/dev/nvidia-uvm"
 """The device that managed memory is mapped from."""
@@ -22,6 +26,8 @@ class GpuUse:
     """Memory that is taken, by whomever, MiB."""
     pids: frozenset[int]
     """Compute processes on it, as far as NVML tells them."""
+    beside: bool = False
+    """Whether another lane of this run measures there."""
 
 
 T = TypeVar("T")
@@ -68,7 +74,8 @@ def _asked(question: Callable[[Any, list[Any]], T], nvml: Any) -> tuple[T | None
 
 def _use(api: Any, gpu: Any) -> GpuUse:
     pids = frozenset(process.pid for process in api.nvmlDeviceGetComputeRunningProcesses(gpu))
-    return GpuUse(api.nvmlDeviceGetMemoryInfo(gpu).used / 2**20, pids)
+    beside = str(api.nvmlDeviceGetUUID(gpu)) in os.environ.get(BESIDE, "").split(",")
+    return GpuUse(api.nvmlDeviceGetMemoryInfo(gpu).used / 2**20, pids, beside)
 
 
 def managed_bytes(pid: int, root: Path = Path("/proc")) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from aisp_runner import __version__, machine
 from aisp_runner.case import Case
+from aisp_runner.lanes.gpus import visible
 
 PARTS = {"case": "the case", "sources": "the sources", "runner": "the runner", "device": "the device", "driver": "the driver"}
 """What each part is called in messages."""
@@ -53,11 +54,11 @@ class Keys:
 
     def __init__(self, package_digest: str) -> None:
         self.runner = f"{__version__}+{package_digest[:12]}"
-        self._devices: dict[tuple[str, int], tuple[str | None, str | None]] = {}
+        self._devices: dict[tuple[str, int, str], tuple[str | None, str | None]] = {}
 
     def of(self, case: Case, case_sha256: str = "") -> Key:
         """The key of a case. case_sha256: its digest, where that is known already."""
-        asked = case.device, case.ranks
+        asked = case.device, case.ranks, case.gpu
         if asked not in self._devices:
             self._devices[asked] = _device(*asked)
         return Key(case_sha256 or case.sha256(), sources_digest(case), self.runner, *self._devices[asked])
@@ -95,9 +96,11 @@ def _short(name: str, parts: dict[str, Any]) -> str:
     return value[:12] if name in ("case", "sources") else value
 
 
-def _device(name: str, ranks: int) -> tuple[str | None, str | None]:
+def _device(name: str, ranks: int, uuid: str) -> tuple[str | None, str | None]:
     if name == "cpu":
         return machine.cpu_facts()["cpu"], None
+    if uuid:
+        return next(((gpu.model, gpu.driver) for gpu in visible()[0] if gpu.uuid == uuid), (None, None))
     gpus = machine.gpus()[0][: max(1, ranks)]
     models = dict.fromkeys(str(gpu["name"]) for gpu in gpus)
     return ", ".join(models) or None, gpus[0]["driver"] if gpus else None

@@ -20,6 +20,8 @@ from aisp_runner.case import Case, Limits, Measure, Plan, Skip, Source, Tensor, 
 from aisp_runner.config import Request, compose
 from aisp_runner.content import shown
 from aisp_runner.errors import ConfigError, did_you_mean
+from aisp_runner.lanes.asked import of_settings
+from aisp_runner.lanes.layout import each, threads
 from aisp_runner.protect import registry
 from aisp_runner.spec import (
     TensorSpec,
@@ -72,7 +74,7 @@ def make_plan(request: Request, world: World) -> Plan:
     planner = Planner(request.settings, world)
     for spec in specs:
         planner.add(spec)
-    return Plan(tuple(planner.cases), tuple(planner.skips), request.overrides)
+    return Plan(each(planner.cases, planner.asked), tuple(planner.skips), request.overrides)
 
 
 def spec_of(file: Path, request: Request) -> WorkloadSpec:
@@ -88,7 +90,7 @@ class Planner:
     """Collects cases and skips, workload by workload."""
 
     def __init__(self, settings: dict[str, Any], world: World) -> None:
-        self.settings, self.world = settings, world
+        self.settings, self.world, self.asked = settings, world, of_settings(settings)
         self.cases: list[Case] = []
         self.skips: list[Skip] = []
         self.limits = Limits(**{key: float(value) for key, value in settings.get("limits", {}).items()})
@@ -228,7 +230,7 @@ class Planner:
             candidate=self.settings.get("candidate"),
             claim=spec.claim,
             cache=spec.cache,
-            threads=self.settings.get("threads") or max(1, self.world.cores - 1),
+            threads=self.settings.get("threads") or threads(self.asked, device, self.world.cores),
             phase=verify.get("phase") or spec.phase,
             require=verify.get("require") or spec.require,
             work_bytes=expression.work(spec.work_bytes, axes, f"{spec.origin}: work.bytes", device),

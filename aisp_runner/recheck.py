@@ -19,7 +19,7 @@ _COUNTED = re.compile(
     r"(?P<samples>\d+) samples of (?P<issued>\d+) batches issued, (?P<missing>\d+) missing, (?P<extra>\d+) unexplained, "
     r"(?P<dropped>\d+) dropped, (?P<rounds>\d+) rounds in (?P<sets>\d+) sets of processes"
 )
-_FAULTS = ("AispError", "BuildError", "ConfigError", "DeviceError", "HostError", "ProtocolError")
+_FAULTS = ("AispError", "BuildError", "ConfigError", "DeviceError", "HostError", "LaneError", "ProtocolError")
 """Reasons that name an exception; those of workers begin with "worker.", those of tasks with "engine."."""
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from aisp_runner.case import Case, Skip
+from aisp_runner.lanes import compare
 
 try:
     import rich.console
@@ -56,6 +57,9 @@ class Console:
             return
         behind = f" ({self._progress})" if self._progress else ""
         text = rich.text.Text(f"{self._prefix} {self._title}: {clean(name)}{behind}", no_wrap=True, overflow="ellipsis")
+        self._draw_live(text)
+
+    def _draw_live(self, text: Any) -> None:
         if self._live is None:
             # Drawn by this thread alone: one that redraws by itself would take the interpreter from a judge that is timing.
             self._live = rich.live.Live(text, console=self._rich, auto_refresh=False, transient=True)
@@ -73,6 +77,18 @@ class Console:
         took = f"{seconds:.1f} s" if isinstance(seconds, int | float) else ""
         behind = "; ".join(part for part in (took, progress) if part)
         self.write(line + (f" ({behind})" if behind else ""), STYLES.get(record["status"], ""))
+
+    def lanes(self, lines: Sequence[str], progress: str) -> None:
+        """What each lane runs, where a run has lanes: a line each, on a terminal alone."""
+        if not self.is_terminal or self._rich is None or not lines:
+            return
+        shown = [clean(line) for line in lines] + ([f"({progress})"] if progress else [])
+        self._draw_live(rich.text.Text("\n".join(shown), no_wrap=True, overflow="ellipsis"))
+
+    def case_ended(self, index: int, total: int, case: Case, record: dict[str, Any], progress: str = "") -> None:
+        """As `case_finished`, of a case that was not announced alone, since others run beside it."""
+        self._prefix, self._title = f"[{index}/{total}]", clean(case.title)
+        self.case_finished(record, progress)
 
     def finished(self, records: Sequence[dict[str, Any]], skips: Sequence[Skip], run_dir: Path | str, exit_code: int) -> None:
         """The table, the reasons, the skips, and one last line that says what to do next."""
@@ -98,6 +114,8 @@ class Console:
         for record in records:
             if record["status"] in ("INVALID", "ERROR", "INCONCLUSIVE"):
                 self.write(reason_line(record), STYLES[record["status"]])
+        for line in compare.lines(records):
+            self.write(line)
         for line in skip_lines(skips):
             self.write(line, "dim")
 
@@ -198,7 +216,8 @@ def detectable_text(record: dict[str, Any]) -> str:
 def case_text(record: dict[str, Any]) -> str:
     """n=262144 cpu, with "held out" where it is."""
     case = record["case"]
-    words = [",".join(f"{k}={v}" for k, v in case["axes"].items()), case["device"], "held out" if case["held_out"] else ""]
+    on = f"GPU {record['lane']['gpu']['index']}" if case.get("gpu") and (record.get("lane") or {}).get("gpu") else ""
+    words = [",".join(f"{k}={v}" for k, v in case["axes"].items()), case["device"], on, "held out" if case["held_out"] else ""]
     return " ".join(word for word in words if word)
 
 
@@ -282,8 +301,9 @@ def to_markdown(records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> str
     else:
         lines.append("Nothing was measured.")
     refused = [f"- {escaped(reason_line(r))}" for r in records if r["status"] != "VALID"]
+    compared = [f"- {escaped(line.strip())}" for line in compare.lines(records) if line.strip()]
     skipped = [f"- {escaped(line)}" for line in skip_lines(skips)]
-    for block in (refused, skipped):
+    for block in (refused, compared, skipped):
         lines += ["", *block] if block else []
     return "\n".join(lines) + "\n"
 

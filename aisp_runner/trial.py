@@ -91,7 +91,7 @@ class Trial:
             "group": case.group,
             "variant": case.optimized.name,
             "baseline": case.baseline.name,
-            "case": {"axes": dict(case.axes), "device": case.device, "held_out": case.held_out},
+            "case": {"axes": dict(case.axes), "device": case.device, "held_out": case.held_out, **_bound(case)},
             "status": judged.status,
             "outcome": verdict.outcome(times.speedup, case.measure.margin, times.floor) if valid and times else None,
             "reasons": list(judged.reasons),
@@ -217,6 +217,11 @@ class Trial:
             for t in self.case.outputs
             if any(c.output == t.name for c in mine)
         }
+
+
+def _bound(case: Case) -> dict[str, str]:
+    """The GPU that a case names, in its record's `case`."""
+    return {"gpu": case.gpu} if case.gpu else {}
 
 
 def _host_refusal(error: OSError) -> str:

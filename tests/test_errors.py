@@ -7,7 +7,7 @@ import pytest
 from aisp_runner import errors
 from aisp_runner.errors import AispError, WorkerFault, did_you_mean
 
-NAMES = ("ConfigError", "BuildError", "WorkerFault", "DeviceError", "HostError", "DiskError", "ProtocolError")
+NAMES = ("ConfigError", "BuildError", "WorkerFault", "DeviceError", "HostError", "LaneError", "DiskError", "ProtocolError")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aisp_runner.gpu_use import GpuUse, managed_bytes, minor_numbers, other_gpus
+from aisp_runner.gpu_use import BESIDE, GpuUse, managed_bytes, minor_numbers, other_gpus
 
 
 class Nvml:
@@ -98,3 +98,9 @@ def test_the_device_file_is_the_one_that_nvml_tells(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     assert minor_numbers(1, Nvml(4)) == [1] and minor_numbers(2, Nvml(4)) == [1, 3]
     assert minor_numbers(1, Nvml(4, "init")) is None
+
+
+def test_gpus_on_which_other_lanes_measure_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(BESIDE, "GPU-2,GPU-3")
+    assert {index: use.beside for index, use in other_gpus(1, Nvml(4))[0].items()} == {1: False, 2: True, 3: True}

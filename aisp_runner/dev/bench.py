@@ -1,6 +1,7 @@
 """Benchmarks of the runner itself, each a table and a JSON file that grows row by row.
 
-python -m aisp_runner.dev.bench clock|repeat|effects|coverage|overhead|protections|startup [--device cpu|cuda] [--out FILE.json]
+python -m aisp_runner.dev.bench clock|repeat|effects|coverage|overhead|protections|spread|startup
+                                [--device cpu|cuda] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ HELP = {
     "coverage": "how often the interval holds the truth on simulated noise",
     "overhead": "where the time of a verdict goes",
     "protections": "what a verdict costs with all protections and with none, and whether the number changes",
+    "spread": "the same plan on several GPUs or CPU lanes: wall time, and whether what is measured stays the same",
     "startup": "commands that measure nothing",
 }
 
@@ -50,6 +52,12 @@ def run(given: argparse.Namespace, console: Console) -> None:
         from aisp_runner.dev import startup
 
         startup.run(console, given.out, given.runs or 5, given.workloads)
+    elif given.what == "spread":
+        from aisp_runner.dev import spread
+
+        spread.run(
+            console, given.device, given.gpus if given.device == "cuda" else given.lanes, given.cases, given.measure, given.out
+        )
     elif given.what == "clock":
         from aisp_runner.dev import clock
 
@@ -100,6 +108,11 @@ def parser() -> argparse.ArgumentParser:
             kind.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
         if name in ("clock", "repeat", "protections"):
             kind.add_argument("--only", default="", help="operations whose name contains this")
+        if name == "spread":
+            kind.add_argument("--gpus", type=_counts, default=(1, 2, 4), help="numbers of GPUs, with commas between")
+            kind.add_argument("--lanes", type=_counts, default=(1, 2), help="the same of lanes, on the CPU")
+            kind.add_argument("--cases", type=int, default=64)
+            kind.add_argument("--measure", choices=SETTINGS, default="quick", help="setting of each case")
         if name in ("repeat", "effects"):
             kind.add_argument("--measure", choices=SETTINGS, default="standard", help="setting of each run")
             kind.add_argument("--margin", type=float, default=0.01)
@@ -117,6 +130,14 @@ def parser() -> argparse.ArgumentParser:
         if name == "startup":
             kind.add_argument("--workloads", type=int, default=400)
     return made
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    """1,2,4 as numbers, each at least 1."""
+    found = tuple(int(word) for word in text.split(","))
+    if min(found) < 1:
+        raise ValueError(text)
+    return found
 
 
 if __name__ == "__main__":

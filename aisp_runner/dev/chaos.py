@@ -1,6 +1,6 @@
 """Whether a sweep survives SIGKILL at any moment: runs of a small plan in which processes are killed, resumed until done.
 
-python -m aisp_runner.dev.chaos --runs N --seed S [--out FILE.json]
+python -m aisp_runner.dev.chaos --runs N --seed S [--lanes 2] [--out FILE.json]
 
 In each run the runner (which is the judge), the fork server or a worker is killed at a random moment, or the runner while it
 writes; the resumed run may be killed again. Then every case must have one record that stands, every record that was whole on
@@ -56,6 +56,9 @@ WORKLOADS = ("chaos_one", "chaos_two")
 
 VICTIMS = ("runner", "writing runner", "server", "worker")
 """What is killed first, with equal odds; the writing runner as soon as a file in its folder is seen to change."""
+
+VICTIMS_OF_LANES = (*VICTIMS, "lane")
+"""The same where the run has lanes: each is a process with a server of its own."""
 
 AGAIN, MOST_KILLS = 0.4, 3
 """Odds that a resumed run is killed too, and how many kills a run has at most."""
@@ -132,15 +135,15 @@ class Told:
         )
 
 
-def one_run(folder: Path, draw: random.Random, length_s: float) -> Told:
-    """A run from its start to its last case. length_s: how long one without a kill takes."""
+def one_run(folder: Path, draw: random.Random, length_s: float, lanes: int = 1) -> Told:
+    """A run from its start to its last case. length_s: how long one without a kill takes. lanes: on the CPU."""
     made, told = plan(folder), Told()
     save_plan(made, folder / "plan.json")
     run_dir, whole = folder / "run", set[str]()
     code: int | None = None
     while code is None or code < 0:
         kill = told.attempts == 0 or (len(told.kills) < MOST_KILLS and draw.random() < AGAIN)
-        code = _attempt(folder, run_dir, draw if kill else None, length_s, told)
+        code = _attempt(folder, run_dir, draw if kill else None, length_s, told, lanes)
         if code < 0 and draw.random() < TORN:
             _tear(run_dir, draw, told)
         lost = whole - _whole(run_dir)
@@ -164,20 +167,20 @@ def _tear(run_dir: Path, draw: random.Random, told: Told) -> None:
     told.torn += 1
 
 
-def _attempt(folder: Path, run_dir: Path, draw: random.Random | None, length_s: float, told: Told) -> int:
+def _attempt(folder: Path, run_dir: Path, draw: random.Random | None, length_s: float, told: Told, lanes: int) -> int:
     """Starts or resumes the run, and kills something in it where `draw` is given; gives the exit code."""
     given = (
         ["--resume", str(run_dir)]
         if (run_dir / "plan.json").is_file()
         else [str(folder / "plan.json"), "--run-dir", str(run_dir)]
     )
-    command = [sys.executable, "-m", "aisp_runner.execute", *given]
+    command = [sys.executable, "-m", "aisp_runner.execute", *given, *_lanes(lanes)]
     told.attempts += 1
     with open(folder / "log", "ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=_environment(folder))
         seen: set[int] = set()
         if draw is not None:
-            seen = _kill(process, run_dir, draw, length_s, told)
+            seen = _kill(process, run_dir, draw, length_s, told, lanes)
         try:
             code = process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
@@ -198,9 +201,11 @@ def _environment(folder: Path) -> dict[str, str]:
     return os.environ | {"TMPDIR": str(folder / "tmp")}
 
 
-def _kill(process: subprocess.Popen[bytes], run_dir: Path, draw: random.Random, length_s: float, told: Told) -> set[int]:
+def _kill(
+    process: subprocess.Popen[bytes], run_dir: Path, draw: random.Random, length_s: float, told: Told, lanes: int
+) -> set[int]:
     """Kills one process of the run at a random moment; gives all that there were then. Nothing, where it has ended by then."""
-    victim, moment = draw.choice(VICTIMS), draw.uniform(0.0, length_s)
+    victim, moment = draw.choice(VICTIMS_OF_LANES if lanes > 1 else VICTIMS), draw.uniform(0.0, length_s)
     start = time.monotonic()
     while time.monotonic() - start < moment and process.poll() is None:
         time.sleep(min(0.005, max(0.0, moment - (time.monotonic() - start))))
@@ -209,7 +214,7 @@ def _kill(process: subprocess.Popen[bytes], run_dir: Path, draw: random.Random, 
         while _sizes(run_dir) == before and process.poll() is None and time.monotonic() - start < LIMIT_S:
             time.sleep(0.00005)
     seen = descendants(process.pid)
-    pid, name = _pid_of(victim, process.pid, draw)
+    pid, name = _pid_of(victim, process.pid, draw, lanes)
     if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -217,12 +222,19 @@ def _kill(process: subprocess.Popen[bytes], run_dir: Path, draw: random.Random, 
     return seen
 
 
-def _pid_of(victim: str, runner: int, draw: random.Random) -> tuple[int, str]:
+def _lanes(count: int) -> list[str]:
+    return ["--cpu-lanes", str(count), "--lane-cores", "1"] if count > 1 else []
+
+
+def _pid_of(victim: str, runner: int, draw: random.Random, lanes: int) -> tuple[int, str]:
     """The process to kill and what it is; the runner where there is none of the kind."""
-    servers = sorted(children(runner))
+    below = sorted(children(runner))
+    servers = [pid for lane in below for pid in sorted(children(lane))] if lanes > 1 else below
+    if victim == "lane" and below:
+        return draw.choice(below), "lane"
     workers = [pid for server in servers for pid in sorted(children(server))]
     if victim == "server" and servers:
-        return servers[0], "server"
+        return draw.choice(servers), "server"
     if victim == "worker" and workers:
         pid = draw.choice(workers)
         with contextlib.suppress(OSError):
@@ -275,17 +287,17 @@ def _judge(run_dir: Path, made: Plan, told: Told) -> None:
     told.chain_broken += verified.exit_code != 0
 
 
-def go(runs: int, seed: int, console: Console, out: Path | None = None) -> dict[str, Any]:
+def go(runs: int, seed: int, console: Console, out: Path | None = None, lanes: int = 1) -> dict[str, Any]:
     """So many runs in which something was killed; gives the figures. out: where they are written after each run."""
     tolds: list[Told] = []
     with tempfile.TemporaryDirectory(prefix="aisp-chaos-") as base:
-        length_s = min(_length(Path(base) / f"calm{n}") for n in range(2))
+        length_s = min(_length(Path(base) / f"calm{n}", lanes) for n in range(2))
         console.write(f"Without a kill a run of {len(SIZES) * len(WORKLOADS)} cases takes {length_s:.1f} s.", "dim")
         number = 0
         while (killed := sum(bool(told.kills) for told in tolds)) < runs and number < 3 * runs:
             folder, start = Path(base) / f"run{number}", time.monotonic()
             folder.mkdir()
-            told = one_run(folder, random.Random(f"{seed}/{number}"), length_s)
+            told = one_run(folder, random.Random(f"{seed}/{number}"), length_s, lanes)
             tolds.append(told)
             number += 1
             if not told.kills:  # it ended before its moment came, so that moments were drawn from too long a time
@@ -295,21 +307,23 @@ def go(runs: int, seed: int, console: Console, out: Path | None = None) -> dict[
             line = f"[{killed + bool(told.kills)}/{runs}] {victims}: {told.attempts} attempts, {end}"
             console.write(line, "" if told.sound else "bold red")
             if out:
-                out.write_text(json.dumps(figures(tolds, runs, seed, length_s), indent=1) + "\n", "utf-8")
-    return figures(tolds, runs, seed, length_s)
+                out.write_text(json.dumps(figures(tolds, runs, seed, length_s, lanes), indent=1) + "\n", "utf-8")
+    return figures(tolds, runs, seed, length_s, lanes)
 
 
-def _length(folder: Path) -> float:
+def _length(folder: Path, lanes: int) -> float:
     """Seconds that a run without a kill takes."""
     folder.mkdir()
     save_plan(plan(folder), folder / "plan.json")
     start = time.monotonic()
     command = [sys.executable, "-m", "aisp_runner.execute", str(folder / "plan.json"), "--run-dir", str(folder / "run")]
-    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=LIMIT_S, env=_environment(folder))
+    subprocess.run(
+        [*command, *_lanes(lanes)], cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=LIMIT_S, env=_environment(folder)
+    )
     return time.monotonic() - start
 
 
-def figures(tolds: Sequence[Told], runs: int, seed: int, length_s: float) -> dict[str, Any]:
+def figures(tolds: Sequence[Told], runs: int, seed: int, length_s: float, lanes: int = 1) -> dict[str, Any]:
     """What is written to the file."""
     sums = {
         key: sum(getattr(told, key) for told in tolds)
@@ -319,7 +333,7 @@ def figures(tolds: Sequence[Told], runs: int, seed: int, length_s: float) -> dic
     errors: Counter[str] = sum((told.errors for told in tolds), Counter())
     kills = [kill for told in tolds for kill in told.kills]
     return {
-        "command": f"python -m aisp_runner.dev.chaos --runs {runs} --seed {seed}",
+        "command": f"python -m aisp_runner.dev.chaos --runs {runs} --seed {seed}" + (f" --lanes {lanes}" if lanes > 1 else ""),
         "runner": __version__,
         "machine": {"cpu": cpu_facts()["cpu"], "cores": os.cpu_count(), "kernel": platform.release()},
         "python": platform.python_version(),
@@ -341,10 +355,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m aisp_runner.dev.chaos", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lanes", type=int, default=1, help="CPU lanes of each run")
     parser.add_argument("--out", type=Path, help="also write the figures there, as JSON")
     given = parser.parse_args(arguments)
     console = Console()
-    made = go(given.runs, given.seed, console, given.out)
+    made = go(given.runs, given.seed, console, given.out, given.lanes)
     console.write(json.dumps({key: value for key, value in made.items() if key != "findings"}), "bold")
     return 0 if made["sound"] == made["runs"] else 1
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from aisp_runner.errors import ConfigError
+from aisp_runner.lanes.asked import of_settings
 
 NEEDS = {"ray": "ray", "slurm": "submitit"}
 """The package that each engine needs; the extra of this package has the engine's name."""
@@ -42,13 +43,16 @@ class Engine:
 
 
 def chosen(settings: dict[str, Any]) -> Engine:
-    """The engine of a run's settings. Raises ConfigError for a setting of another one, and where its package is missing."""
+    """The engine of a run's settings. Raises ConfigError for a setting of another one, for lanes,
+    and where its package is missing."""
     given = settings.get("engine") or {}
     name = given.get("name", "local")
     odd = [key for key in given if key != "name" and key not in OWN[name]]
     if odd:
         owners = " or ".join(f"engine={other}" for other, keys in OWN.items() if odd[0] in keys)
         raise ConfigError(f"engine.{odd[0]}: engine={name} has no such setting. It goes with {owners}.")
+    if name != "local" and not of_settings(settings).plain:
+        raise ConfigError(f"engine={name}: gpus and cpus share out this machine. Leave them out; a task has one GPU.")
     needed = NEEDS.get(name)
     if needed and importlib.util.find_spec(needed) is None:
         raise ConfigError(

@@ -46,6 +46,11 @@ UNSAID: dict[str, Any] = {
     "mode": "run",
     "candidate_returns": False,
     "environment.lock_clocks": False,
+    "gpus.use": 1,
+    "gpus.mode": None,
+    "gpus.wait_seconds": 60,
+    "cpus.lanes": 1,
+    "cpus.lane_cores": 2,
 }
 """Settings that no file needs to name."""
 

@@ -42,6 +42,12 @@ def test_a_setting_of_another_engine_is_refused() -> None:
         chosen({"engine": {"name": "ray", "partition": "gpu"}})
 
 
+@pytest.mark.parametrize("lanes", [{"gpus": {"use": "all"}}, {"cpus": {"lanes": 2}}])
+def test_lanes_of_this_machine_do_not_go_with_another(lanes: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"^engine=ray: gpus and cpus share out this machine\. Leave them out"):
+        chosen({"engine": {"name": "ray"}} | lanes)
+
+
 def test_a_package_that_is_missing_is_named_with_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
     assert chosen({"engine": {"name": "local"}}) == chosen({}) == Engine()

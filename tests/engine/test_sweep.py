@@ -136,7 +136,7 @@ def test_where_only_some_cases_of_a_shard_are_left_each_is_a_task_of_its_own(awa
 
 def test_a_record_stands_wherever_it_was_measured(away: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = small_plan(tmp_path / "kernels", SIZES[:1])
-    monkeypatch.setattr("aisp_runner.keys._device", lambda name, ranks: ("a CPU of the node", None))
+    monkeypatch.setattr("aisp_runner.keys._device", lambda *asked: ("a CPU of the node", None))
     away(plan)
     monkeypatch.undo()
     assert lines(tmp_path / "out")[0]["key"]["device"] == "a CPU of the node"
@@ -238,7 +238,7 @@ def test_an_interruption_cancels_the_tasks_and_keeps_what_is_recorded(away: Any,
 def test_cases_of_different_devices_in_one_table_are_told(away: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = small_plan(tmp_path / "kernels", SIZES[:2])
     models = iter(("EPYC", "Xeon"))
-    monkeypatch.setattr("aisp_runner.keys._device", lambda name, ranks: (next(models), None))
+    monkeypatch.setattr("aisp_runner.keys._device", lambda *asked: (next(models), None))
     _, said = away(plan)
     assert "the cases on cpu were measured on 2 different devices or drivers: EPYC (driver None), Xeon (driver None)" in said
 

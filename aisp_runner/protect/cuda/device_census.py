@@ -3,7 +3,8 @@
 The judge asks NVML before a candidate has run, and when all batches are in, which processes are on the other GPUs of
 the machine and how much memory is taken there. One that is the candidate's, or that the candidate has started, is a refusal.
 Where NVML does not tell processes, as in a container, more memory than before makes a gate INCONCLUSIVE, since it could be
-anybody's. Blind spot: a process that is on another GPU only in between, and a GPU that NVML does not list.
+anybody's; but not on a GPU on which another lane of this run measures. Blind spot: a process that is on another GPU only in
+between, a GPU that NVML does not list, and another lane's where NVML tells no processes: there the sandbox alone keeps it off.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class DeviceCensus(Protection):
             listed = "; ".join(f"GPU {gpu}: process {', '.join(map(str, pids))}" for gpu, pids in there.items())
             return self.found("conclude", False, f"the candidate is on GPUs that the case does not name: {listed}", "none")
         grown = {gpu: use.used_mib - judge.gpus_before[gpu].used_mib for gpu, use in now.items() if gpu in judge.gpus_before}
-        silent = {gpu: mib for gpu, mib in grown.items() if mib > self.more_mib and not now[gpu].pids}
+        silent = {gpu: mib for gpu, mib in grown.items() if mib > self.more_mib and not now[gpu].pids and not now[gpu].beside}
         if silent:
             listed = "; ".join(f"GPU {gpu}: {mib:.0f} MiB" for gpu, mib in silent.items())
             more = f"memory was taken on GPUs that the case does not name, and NVML does not tell by whom: {listed}"

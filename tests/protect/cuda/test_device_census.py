@@ -73,3 +73,14 @@ def test_what_nvml_does_not_tell_is_unavailable(monkeypatch: pytest.MonkeyPatch)
     before_any, found = seen(monkeypatch, ({}, "NVML: gone"), ({}, "NVML: gone"))
     assert before_any is not None and found is not None
     assert (before_any.status, found.status, found.observed) == ("unavailable", "unavailable", "NVML: gone")
+
+
+def test_memory_on_a_gpu_of_another_lane_is_no_reason_to_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    beside = ({1: GpuUse(900.0, frozenset(), beside=True)}, "")
+    _, found = seen(monkeypatch, use(4.0), beside)
+    assert found is not None and found.status == "pass"
+    _, unknown = seen(monkeypatch, use(4.0), use(900.0))
+    assert unknown is not None and unknown.status == "unavailable"
+    own = ({1: GpuUse(900.0, frozenset({os.getpid()}), beside=True)}, "")
+    _, refused = seen(monkeypatch, use(4.0), own)
+    assert refused is not None and refused.status == "fail", "the candidate has no business on a neighbour's GPU"

@@ -1,6 +1,7 @@
 # make run     one chapter on whatever this machine has        make run CHAPTER=ch06 ARGS='measure=quick'
 # make test    what CI runs: lint, format, types, tests         make test TESTS='tests/test_case.py -x'
 # make setup   only the virtual environment                     make clean   removes what the others made
+# make coverage   all tests, and which lines they run
 # PYTHON=python3.12 chooses the interpreter. Nothing outside this folder is changed.
 
 SHELL   := /bin/bash
@@ -16,11 +17,11 @@ PIP  := $(BIN)/python -m pip install -qq --disable-pip-version-check
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run test setup clean
+.PHONY: help run test coverage setup clean
 MAKEFLAGS += --no-print-directory
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 setup: $(VENV)/.ready
 
@@ -31,7 +32,15 @@ test: $(VENV)/.ready
 	@echo "ruff check";    $(BIN)/python -m ruff check --quiet .
 	@echo "ruff format";   $(BIN)/python -m ruff format --quiet --check . || { echo "Not formatted. Run: $(BIN)/python -m ruff format ."; exit 1; }
 	@echo "mypy";          $(BIN)/python -m mypy --no-error-summary
-	@echo "pytest";        $(BIN)/python -m pytest --cov --cov-report=term $(TESTS)
+ifeq ($(strip $(TESTS)),)
+	@echo "pytest, side by side"; $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone'
+	@echo "pytest, one by one";   $(BIN)/python -m pytest -m alone
+else
+	@echo "pytest";        $(BIN)/python -m pytest $(TESTS)
+endif
+
+coverage: $(VENV)/.ready
+	@$(BIN)/python -m pytest --cov --cov-report=term $(TESTS)
 
 # A torch that the machine already has (a GPU node's own build) is kept: it fits the driver, and is a long download.
 $(VENV)/.ready: pyproject.toml

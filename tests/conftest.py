@@ -1,13 +1,50 @@
-"""What every test file shares: the `cuda` marker, and a clean environment.
+"""What every test file shares: the markers `cuda` and `alone`, and a clean environment.
 
-`slow` and `cuda` are declared in pyproject.toml. A slow test runs unless it is deselected with -m 'not slow'.
+They are declared in pyproject.toml. `make test` runs the files that are not ALONE side by side, and then these.
 """
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+
+ALONE = {
+    "dev/test_line",
+    "dev/test_spread",
+    "device/test_cpu",
+    "engine/test_ray",
+    "engine/test_slurm",
+    "lanes/test_run",
+    "peak/test_clock",
+    "peak/test_cpu",
+    "peak/test_measure",
+    "protect/compile/test_recompile_counter",
+    "protect/location/test_device_residency",
+    "protect/memory/test_inputs_unchanged",
+    "protect/output/test_reference_crosscheck",
+    "protect/statistical/test_quiet_interpreter",
+    "protect/workload/test_numeric_policy",
+    "test_attacks",
+    "test_calibrate",
+    "test_cli",
+    "test_crew",
+    "test_execute",
+    "test_explain",
+    "test_faults",
+    "test_hostile",
+    "test_judge",
+    "test_measure",
+    "test_progress",
+    "test_resume",
+    "test_resume_cli",
+    "test_shards",
+    "test_trial",
+    "test_verify_record",
+    "test_wrong",
+}
+"""Files, without .py, whose tests measure time: nothing runs beside these. Single tests say `@pytest.mark.alone`."""
 
 
 def why_no_gpu() -> str:
@@ -24,7 +61,11 @@ def why_no_gpu() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests marked `cuda` where there is no GPU. torch is imported only when a collected test asks for one."""
+    """Mark what is ALONE, and skip the tests marked `cuda` where there is no GPU; torch is imported only for one of these."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here) and item.path.relative_to(here).with_suffix("").as_posix() in ALONE:
+            item.add_marker(pytest.mark.alone)
     wanting = [item for item in items if item.get_closest_marker("cuda")]
     reason = why_no_gpu() if wanting else ""
     if reason:

@@ -92,6 +92,7 @@ def test_what_is_made_passes_the_projects_tests(checkout: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_made_chapter_passes_its_gate(checkout: Path, tmp_path: Path) -> None:
     words = ["+chapter=ch97", "verify.phase=gate", "device=cpu", "measure=quick", f"run_dir={tmp_path / 'run'}"]
     done = run(checkout, "aisp_runner.cli", *words)
@@ -101,6 +102,7 @@ def test_a_made_chapter_passes_its_gate(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_made_attacks_hold(checkout: Path, tmp_path: Path) -> None:
     made = "output/left_files,output/kept_answer"
     done = run(checkout, "aisp_runner.aisp", "audit", "--names", made, "--json", "--out", str(tmp_path / "rows.json"))
@@ -113,6 +115,7 @@ def test_made_attacks_hold(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_workload_of_ones_own_runs_and_passes_its_gate(tmp_path: Path) -> None:
     assert run(ROOT, "aisp_runner.aisp", "new", "workload", "theirs", "--into", "mine", cwd=tmp_path).returncode == 0
     assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.*")) == [

@@ -264,23 +264,15 @@ def _show(parsed: argparse.Namespace) -> int:
         return command.run(parsed, _write_lines)
     if parsed.settings or parsed.config_dir:
         raise ConfigError("settings and --config-dir go with --config WORKLOAD. A run's table needs its folder alone.")
-    from aisp_runner import junit, record, record_file, report
-    from aisp_runner.against_plan import in_order
+    from aisp_runner import junit, record, report
     from aisp_runner.case import to_json
-    from aisp_runner.plan_file import earlier_plans, load_plan
+    from aisp_runner.run_view import view
 
     run_dir = parsed.run_dir or _newest_run()
     if not (run_dir / record.FILE).is_file() and not (run_dir / "plan.json").is_file():
         raise ConfigError(f"{run_dir}: {'no run is in it' if run_dir.is_dir() else 'no such folder'}.{_nearby(run_dir)}")
-    records = record.read(run_dir / record.FILE) if (run_dir / record.FILE).is_file() else []
-    plan = load_plan(run_dir / "plan.json", check=False) if (run_dir / "plan.json").is_file() else None
-    skips = plan.skips if plan else ()
-    wrong = [f"{report.title(r)}: {text}" for r in records for text in record.recompute(r)]
-    plans = [plan, *(load_plan(path, check=False) for path in earlier_plans(run_dir))] if plan else []
-    if plan and {r["plan_sha256"] for r in records} - {known.sha256() for known in plans if known}:
-        wrong.append(f"plan.json is plan {plan.sha256()[:12]}, and there are records of another: it was changed after the run")
-    written, records = len(records), record_file.standing(records)
-    records = in_order(records, plan) if plan else records
+    seen = view(run_dir, whole=bool(parsed.json or parsed.junit))
+    records, skips, wrong = seen.records, seen.skips, seen.wrong
     if parsed.curves:
         return _curves(parsed, records)
     if parsed.junit:
@@ -293,10 +285,8 @@ def _show(parsed: argparse.Namespace) -> int:
         console = report.Console()
         console.write(str(run_dir), "bold")
         console.table(records, skips)
-        if written > len(records):
-            console.write(
-                f"{written - len(records)} superseded records are not shown: docs/sweeps.md#a-key-that-no-longer-fits", "dim"
-            )
+        for note in seen.notes:
+            console.write(note, "dim")
         if not records:
             console.write(f"Next: {report.next_step(records, skips, run_dir)}", "bold")
     for text in wrong:
@@ -304,7 +294,7 @@ def _show(parsed: argparse.Namespace) -> int:
     return 3 if wrong else 0
 
 
-def _curves(parsed: argparse.Namespace, records: list[dict[str, Any]]) -> int:
+def _curves(parsed: argparse.Namespace, records: Sequence[dict[str, Any]]) -> int:
     from aisp_runner import curves
 
     if parsed.markdown:

@@ -310,7 +310,8 @@ def to_markdown(records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> str
 
 def clean(text: str) -> str:
     """One line of printable characters: nothing that moves a cursor or rewrites what stands above it."""
-    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in str(text))
+    text = str(text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
 
 
 def escaped(text: str) -> str:

@@ -1,7 +1,8 @@
 """A lane's process that judges nothing: it does what a test has written down for its GPU. Run by path, as a lane is started.
 
 $ACTS is a folder with a file for each UUID, a word a line, which are used up one after the other: refuse, wait and begin are
-for a start (begin, where the file has nothing); run, lost, broken and die are for a case (run, where it has nothing).
+for a start (begin, where the file has nothing); run, lost, broken, die and later are for a case (run, where it has nothing).
+later: runs it when the other files are used up.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ def act(uuid: str, starting: bool) -> str:
     return words[0]
 
 
+def wait_for_the_others(uuid: str) -> None:
+    until = time.monotonic() + 60
+    others = [path for path in Path(os.environ["ACTS"]).glob("GPU-*") if path.name != uuid]
+    while any(path.read_text().split() for path in others) and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def play(channel: Channel) -> None:
     told, _ = channel.receive(None)
     uuid = told["uuids"][0]
@@ -46,6 +54,8 @@ def play(channel: Channel) -> None:
         do = act(uuid, False)
         if do == "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        if do == "later":
+            wait_for_the_others(uuid)
         made = {"status": "ERROR" if do in ("lost", "broken") else "VALID", "number": message["number"], "pid": os.getpid()}
         made |= {"speedup": None, "quarantined": False}
         descriptor = os.memfd_create("record")

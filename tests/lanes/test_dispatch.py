@@ -101,7 +101,7 @@ def test_a_lane_that_dies_costs_one_case_and_is_started_again(folder: Path) -> N
 
 def test_a_lane_that_dies_again_and_again_is_closed_and_the_others_go_on(folder: Path) -> None:
     stage = Stage(folder, 8)
-    stage.acts("die die die", "")
+    stage.acts("die die die", "later")
     found = stage.run()
     assert numbers(found) == list(range(1, 9))
     assert [done.lane for done in found if done.made["status"] == "ERROR"] == [1, 1, 1]

@@ -50,6 +50,9 @@ ABOUT_TIMING = (
 valid) they say so and stop nothing: a noisy machine must not turn a gate of correctness red.
 """
 
+BUSY = "environment.quiet_machine"
+"""Says that others kept the machine busy."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -86,7 +89,7 @@ def decide(
     if unable and phase == "gate":
         return Verdict("INCONCLUSIVE", tuple(unable), next(iter(unable.values())).observed)
     if times is None or times.speedup is None:
-        why = _by_reason(noise, UNAVAILABLE)  # a busy machine, say: the calls may well be long enough
+        why = _by_reason([e for e in noise if e.protection == BUSY], UNAVAILABLE)  # the calls may well be long enough then
         message = "a call takes no longer than the clock can tell: measure longer batches (measure.calls, measure.batch_ms)"
         told = [e.observed for e in why.values()]
         return Verdict("INCONCLUSIVE", (*why, "timing.resolution"), told[0] if told else message)

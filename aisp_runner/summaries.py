@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import record
+from aisp_runner.against_plan import claimed_identity
 from aisp_runner.case import Skip
 from aisp_runner.errors import ConfigError
 
@@ -47,7 +48,7 @@ def read(run_dir: Path) -> tuple[list[dict[str, Any]], tuple[Skip, ...]]:
     plan = _plan(run_dir / "plan.json")
     place = {_declared(case): number for number, case in enumerate(plan.get("cases", ()))}
     if place:
-        records.sort(key=lambda r: place.get(_claimed(r), len(place)))
+        records.sort(key=lambda r: place.get(claimed_identity(r), len(place)))
     return records, tuple(Skip(**skip) for skip in plan.get("skips", ()))
 
 
@@ -101,13 +102,6 @@ def _plan(path: Path) -> dict[str, Any]:
 
 
 def _declared(case: dict[str, Any]) -> tuple[Any, ...]:
-    return _identity(case["workload"], case["optimized"]["name"], case.get("candidate"), case)
-
-
-def _claimed(r: dict[str, Any]) -> tuple[Any, ...]:
-    return _identity(r["workload"], r["variant"], r["candidate"], r["case"])
-
-
-def _identity(workload: str, variant: str, candidate: str | None, where: dict[str, Any]) -> tuple[Any, ...]:
-    axes = tuple(sorted(where["axes"].items()))
-    return workload, variant, candidate, where["device"], where["held_out"], where.get("gpu") or "", axes
+    """What `claimed_identity` gives of a record of this case."""
+    names = {"variant": case["optimized"]["name"], "baseline": case["baseline"]["name"], "candidate": case.get("candidate")}
+    return claimed_identity({"workload": case["workload"], "case": case, **names})

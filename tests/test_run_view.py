@@ -31,7 +31,13 @@ def many(count: int) -> Iterator[dict[str, Any]]:
 def plan_of(records: list[dict[str, Any]]) -> dict[str, Any]:
     """As much of a plan as is looked at."""
     cases = [
-        {"workload": r["workload"], "optimized": {"name": r["variant"]}, "candidate": r["candidate"], **r["case"]}
+        {
+            "workload": r["workload"],
+            "optimized": {"name": r["variant"]},
+            "baseline": {"name": r["baseline"]},
+            "candidate": r["candidate"],
+            **r["case"],
+        }
         for r in records
     ]
     return {

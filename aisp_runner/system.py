@@ -107,6 +107,26 @@ def cpu_ns_of(pids: Iterable[int]) -> int | None:
     return None if None in used else sum(ns for ns in used if ns is not None)
 
 
+def thread_cpu_ns(pid: int) -> dict[int, int]:
+    """CPU time of each thread by its number, ns; exact for one that is stopped. Empty for a process that has ended.
+
+    Source: proc_pid_schedstat(5), "time spent on the cpu (in nanoseconds)" of /proc/PID/task/TID/schedstat.
+    """
+    used = {}
+    for thread in _threads_or_none(pid):
+        try:
+            file = os.open(f"/proc/{pid}/task/{thread}/schedstat", os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        try:
+            used[thread] = int(os.read(file, 128).split()[0])
+        except ProcessLookupError:
+            continue
+        finally:
+            os.close(file)
+    return used
+
+
 def settled_cpu_ns(pids: Iterable[int]) -> int | None:
     """The same, exact: read while the processes are stopped, which takes some ten microseconds, and then they go on."""
     stopped = list(pids)
@@ -179,6 +199,13 @@ def _threads(pid: int) -> set[int]:
         return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
     except FileNotFoundError:
         raise ProcessLookupError(f"process {pid} has ended") from None
+
+
+def _threads_or_none(pid: int) -> set[int]:
+    try:
+        return _threads(pid)
+    except ProcessLookupError:
+        return set()
 
 
 def spare_cores(threads: int, root: Path = Path("/")) -> tuple[set[int], set[int]]:

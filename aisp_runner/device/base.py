@@ -181,13 +181,13 @@ class Device(Protocol):
     def after_gate(self, pid: int) -> None:
         """Undoes `before_reveal`, inside the timed window."""
 
-    def after_done(self, pids: Sequence[int]) -> list[int]:
+    def after_done(self, pids: Sequence[int]) -> Sequence[Any]:
         """The very first thing after DONE, for every rank's process; gives what `drained` needs, one a process."""
 
-    def drained(self, pids: Sequence[int], marks: Sequence[int]) -> int:
+    def drained(self, pids: Sequence[int], marks: Sequence[Any]) -> int:
         """Nanoseconds of work found after DONE, by what `after_done` gave: the most of all ranks.
 
-        CUDA: how long the judge's own small operation took. CPU: CPU time that a process used within 3 ms.
+        CUDA: how long the judge's own small operation took. CPU: CPU time within 3 ms, of the thread that used most.
         """
 
 

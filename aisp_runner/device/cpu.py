@@ -13,15 +13,22 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from aisp_runner.device.base import Memory, Replay, Stamps
-from aisp_runner.system import cpu_ns_or_none, freeze, thaw
+from aisp_runner.system import cpu_ns_or_none, freeze, thaw, thread_cpu_ns
 
 DRAIN_WINDOW_NS = 3_000_000
 """How long the judge watches the worker's CPU clock after DONE, ns."""
+
+SETTLED_NS = 1_000_000
+"""From here on, ns, all that any thread does counts. Before that threads are woken, and put away what they worked with."""
+
+STOP_NS = 200_000
+"""What stopping a thread may cost it, ns: 20 to 50 us were seen, more where cores are shared."""
 
 
 class CpuSignals:
@@ -119,23 +126,54 @@ class CpuDevice:
     def after_gate(self, pid: int) -> None:
         thaw(pid)
 
-    def after_done(self, pids: Sequence[int]) -> list[int]:
+    def after_done(self, pids: Sequence[int]) -> list[Spent]:
         """Stops the worker where it is: nothing of it writes while the judge looks, and its CPU time is exact."""
         for pid in pids:
             freeze(pid)
-        return [cpu_ns_or_none(pid) or 0 for pid in pids]
+        return [Spent.of(pid) for pid in pids]
 
-    def drained(self, pids: Sequence[int], marks: Sequence[int]) -> int:
+    def drained(self, pids: Sequence[int], marks: Sequence[Spent]) -> int:
         """Lets the worker go on for 3 ms and stops it again; ranks all at the same time."""
         for pid in pids:
             thaw(pid)
-        time.sleep(DRAIN_WINDOW_NS / 1e9)
+        time.sleep(SETTLED_NS / 1e9)
+        settled = [thread_cpu_ns(pid) for pid in pids]
+        time.sleep((DRAIN_WINDOW_NS - SETTLED_NS) / 1e9)
+        going = [thread_cpu_ns(pid) for pid in pids]
         for pid in pids:
             freeze(pid)
-        used = [(cpu_ns_or_none(pid) or 0) - mark for pid, mark in zip(pids, marks, strict=True)]
+        found = [drain_ns(*of) for of in zip(marks, settled, going, [Spent.of(pid) for pid in pids], strict=True)]
         for pid in pids:
             thaw(pid)
-        return max(0, *used)
+        return max(0, *found)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """CPU time of a process that stands still, ns."""
+
+    total_ns: int
+    threads_ns: dict[int, int]
+    """By thread; those that have ended count in `total_ns` alone."""
+
+    @staticmethod
+    def of(pid: int) -> Spent:
+        threads_ns = thread_cpu_ns(pid)
+        return Spent(cpu_ns_or_none(pid) or sum(threads_ns.values()), threads_ns)
+
+
+def drain_ns(done: Spent, settled_ns: dict[int, int], going_ns: dict[int, int], end: Spent) -> int:
+    """The most that one thread worked, ended ones taken for one, or what all did from SETTLED_NS on, if that is more; ns.
+
+    Threads that work at the same time hide no more of the clock than one of them; threads that relieve one another hide at most
+    SETTLED_NS and what the limit leaves. `settled_ns`, `going_ns`: by thread, read while the process went on at SETTLED_NS and
+    just before the end; exact for a thread that slept then, which is how the cost of stopping it is told from work.
+    """
+    at_end = {thread: max(going_ns.get(thread, 0), ns - STOP_NS) for thread, ns in end.threads_ns.items()}
+    worked = [ns - done.threads_ns.get(thread, 0) for thread, ns in at_end.items()]
+    late = [max(0, ns - settled_ns.get(thread, done.threads_ns.get(thread, 0))) for thread, ns in at_end.items()]
+    lived = sum(ns - done.threads_ns.get(thread, 0) for thread, ns in end.threads_ns.items())
+    return max(0, end.total_ns - done.total_ns - lived, sum(late), *worked)
 
 
 class CpuWorksite:

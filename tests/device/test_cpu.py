@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from statistics import median
+from typing import Any
 
 import pytest
 import torch
 
 from aisp_runner.device import attach, open_device
-from aisp_runner.device.cpu import DRAIN_WINDOW_NS, CpuDevice, CpuSignals, CpuWorksite
+from aisp_runner.device.cpu import DRAIN_WINDOW_NS, SETTLED_NS, CpuDevice, CpuSignals, CpuWorksite, Spent, drain_ns
 
 
 @pytest.fixture
@@ -127,6 +130,71 @@ def test_cpu_time_after_done_is_found(busy: bool) -> None:
     other.kill()
     other.wait()
     assert max(found) > 0.3 * DRAIN_WINDOW_NS if busy else max(found) < 0.1 * DRAIN_WINDOW_NS
+
+
+@pytest.mark.parametrize(
+    ("settled_us", "going_us", "end_us", "found_us"),
+    [
+        ({1: 300}, {1: 300}, {1: 340}, 300),
+        ({1: 300, 2: 700, 3: 700, 4: 650}, {1: 300, 2: 710, 3: 700, 4: 650}, {1: 350, 2: 750, 3: 750, 4: 700}, 710),
+        ({1: 200, 2: 400, 3: 400}, {1: 200, 2: 400, 3: 400, 4: 700}, {1: 200, 2: 450, 3: 450, 4: 750, 5: 1000}, 1500),
+        ({1: 200, "ended": 900}, {1: 250}, {1: 250, "ended": 1100}, 1100),
+        ({1: 0}, {1: 0}, {1: 2900}, 2700),
+    ],
+    ids=["one thread", "threads that work at once", "threads that relieve one another", "threads that end", "a stale clock"],
+)
+def test_drained_is_what_the_clock_may_have_missed(
+    settled_us: dict[Any, int], going_us: dict[Any, int], end_us: dict[Any, int], found_us: int
+) -> None:
+    def threads(us: dict[Any, int]) -> dict[int, int]:
+        return {thread: 5_000 + 1_000 * us.get(thread, 0) for thread in (1, 2, 3, 4, 5)}
+
+    def spent(us: dict[Any, int]) -> Spent:
+        return Spent(sum(threads(us).values()) + 1_000 * us.get("ended", 0), threads(us))
+
+    assert drain_ns(spent({}), threads(settled_us), threads(going_us), spent(end_us)) == 1_000 * found_us
+
+
+IDLE = """
+import threading, time
+for _ in range(48): threading.Thread(target=time.sleep, args=(20,), daemon=True).start()
+print("ready", flush=True)
+time.sleep(20)
+"""
+
+
+def test_threads_that_sleep_are_charged_for_neither_waking_nor_stopping() -> None:
+    assert median(drains(IDLE)) < 0.1 * DRAIN_WINDOW_NS
+
+
+RELAY = """
+import threading, time
+turn = threading.Semaphore()
+def work():
+    while True:
+        with turn:
+            end = time.perf_counter() + 0.0003
+            while time.perf_counter() < end: pass
+        time.sleep(0.0005)
+for _ in range(12): threading.Thread(target=work, daemon=True).start()
+print("ready", flush=True)
+time.sleep(20)
+"""
+
+
+def test_threads_that_work_in_turns_are_found_too() -> None:
+    assert median(drains(RELAY)) > 0.4 * (DRAIN_WINDOW_NS - SETTLED_NS)
+
+
+def drains(program: str) -> list[int]:
+    """Of a Python program that says when it is ready, ns."""
+    device = CpuDevice()
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, start_new_session=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == b"ready\n"
+        time.sleep(0.05)
+        found = [device.drained([other.pid], device.after_done([other.pid])) for _ in range(9)]
+        other.kill()
+    return found
 
 
 def test_a_process_that_has_ended_uses_no_cpu_time() -> None:

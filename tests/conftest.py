@@ -33,7 +33,6 @@ ALONE = {
     "test_execute",
     "test_explain",
     "test_faults",
-    "test_hostile",
     "test_judge",
     "test_measure",
     "test_progress",
@@ -44,7 +43,10 @@ ALONE = {
     "test_verify_record",
     "test_wrong",
 }
-"""Files, without .py, whose tests measure time: nothing runs beside these. Single tests say `@pytest.mark.alone`."""
+"""Files, without .py, whose tests measure time: nothing runs beside these."""
+
+PARTLY_ALONE = {"test_new"}
+"""Files in which single tests say `@pytest.mark.alone`."""
 
 
 def why_no_gpu() -> str:
@@ -60,12 +62,29 @@ def why_no_gpu() -> str:
     return ""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave unread what `-m alone` and `-m 'not alone'` would deselect whole: reading every file takes ten seconds."""
+    here = Path(__file__).parent
+    if not (
+        collection_path.name.startswith("test_") and collection_path.suffix == ".py" and collection_path.is_relative_to(here)
+    ):
+        return None
+    name = collection_path.relative_to(here).with_suffix("").as_posix()
+    unread = {"alone": name not in ALONE | PARTLY_ALONE, "not alone": name in ALONE}
+    return True if unread.get(config.option.markexpr) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is ALONE, and skip the tests marked `cuda` where there is no GPU; torch is imported only for one of these."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and item.path.relative_to(here).with_suffix("").as_posix() in ALONE:
+        if not item.path.is_relative_to(here):
+            continue
+        name = item.path.relative_to(here).with_suffix("").as_posix()
+        if name in ALONE:
             item.add_marker(pytest.mark.alone)
+        elif item.get_closest_marker("alone") and name not in PARTLY_ALONE:
+            raise pytest.UsageError(f"{item.nodeid} is marked alone: add {name!r} to PARTLY_ALONE in tests/conftest.py")
     wanting = [item for item in items if item.get_closest_marker("cuda")]
     reason = why_no_gpu() if wanting else ""
     if reason:

@@ -33,6 +33,7 @@ ALONE = {
     "test_execute",
     "test_explain",
     "test_faults",
+    "test_hostile",
     "test_judge",
     "test_measure",
     "test_progress",

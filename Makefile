@@ -34,7 +34,7 @@ test: $(VENV)/.ready
 	@echo "ruff format";   $(BIN)/python -m ruff format --quiet --check . || { echo "Not formatted. Run: $(BIN)/python -m ruff format ."; exit 1; }
 ifeq ($(strip $(TESTS)),)
 	@echo "mypy, pytest side by side"; $(BIN)/python -m mypy --no-error-summary & types=$$!; \
-	$(BIN)/python -m pytest -n $$(($$(nproc) + 1)) --maxprocesses 4 --dist loadfile -m 'not alone' || { wait $$types; exit 1; }; wait $$types
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not alone' || { wait $$types; exit 1; }; wait $$types
 	@echo "pytest, one by one";   $(BIN)/python -m pytest -m alone
 else
 	@echo "mypy";          $(BIN)/python -m mypy --no-error-summary

@@ -322,7 +322,7 @@ def _verify_record(parsed: argparse.Namespace) -> int:
 
 
 def _explain(parsed: argparse.Namespace) -> int:
-    from aisp_runner import explain, record, record_file, report
+    from aisp_runner import explain, record, report
 
     run, piece = parsed.run or _newest_run(), parsed.case
     if piece is None and not run.exists():
@@ -330,7 +330,7 @@ def _explain(parsed: argparse.Namespace) -> int:
     path = run if run.is_file() else run / record.FILE
     if not path.is_file() and not (run / "plan.json").is_file():
         raise ConfigError(f"{run}: {'no run is in it' if run.is_dir() else 'no such folder or file'}.{_nearby(run)}")
-    records = record_file.standing(record.read(path)) if path.is_file() else []
+    records = record.standing(path) if path.is_file() else []
     told = explain.explain(records, explain.choose(records, piece))
     if parsed.json:
         _write_json({"run": str(run)} | told)

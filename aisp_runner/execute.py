@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import chain, host_memory, quarantine, record, record_file, resume, verdict
+from aisp_runner import chain, host_memory, machine, quarantine, record, record_file, resume, verdict
 from aisp_runner.case import Case, Plan
 from aisp_runner.clock_lock import locked_clocks
 from aisp_runner.errors import AispError, ConfigError, DiskError, HostError, LaneError
@@ -123,6 +123,7 @@ def run_plan(
     bench = Bench(plan, run_dir, console or Console(), pool)
     refuse_unprotected_gates(plan)
     refuse_lock(plan, lock_clocks)
+    refuse_no_gpu(plan)
     quarantine.load(quarantine.default_path())  # one that cannot be read is said before anything is measured
     chain.signing_key()  # likewise
     refuse_inspection()
@@ -255,6 +256,18 @@ def refuse_lock(plan: Plan, lock_clocks: bool) -> None:
         raise ConfigError(
             f"environment.lock_clocks: {several[0].workload} runs on {several[0].ranks} GPUs, and the first one's clocks alone "
             "would be locked. Leave it off: clocks of all of them are read in each round."
+        )
+
+
+def refuse_no_gpu(plan: Plan) -> None:
+    """Raises ConfigError for a plan made elsewhere that needs a GPU, where there is none."""
+    cuda = sum(case.device == "cuda" for case in plan.cases)
+    there, why = machine.gpus() if cuda else ([], "")
+    if cuda and not there:
+        why = f": {why}" if why else ""
+        raise ConfigError(
+            f"{cuda} of {len(plan.cases)} cases of this plan run on cuda, and no CUDA GPU is visible{why}. "
+            "Run it on a machine that has one (aisp doctor says what is there), or plan anew with device=cpu."
         )
 
 

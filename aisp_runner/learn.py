@@ -147,10 +147,10 @@ def provenance(told: dict[str, Any]) -> str:
 
 def newest_of(name: str, runs: Path = Path("runs")) -> list[dict[str, Any]]:
     """The records of the newest run that has any of this chapter, of this chapter alone; [] where there is none."""
-    from aisp_runner import record, record_file
+    from aisp_runner import record
 
     for path in sorted(runs.glob(f"*/{record.FILE}"), key=lambda p: p.stat().st_mtime, reverse=True):
-        own = [r for r in record_file.standing(record.read(path)) if r["group"] == name]
+        own = [r for r in record.standing(path) if r["group"] == name]
         if own:
             return own
     return []

@@ -82,6 +82,11 @@ def read(path: Path | str) -> list[dict[str, Any]]:
     return records
 
 
+def standing(path: Path | str) -> list[dict[str, Any]]:
+    """The same, without those that another record of the file takes the place of."""
+    return record_file.standing(read(path))
+
+
 def recompute(record: dict[str, Any]) -> list[str]:
     """Contradictions inside one record: what it concludes held against its own samples and evidence. Empty when it agrees.
 

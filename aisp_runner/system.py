@@ -112,8 +112,12 @@ def thread_cpu_ns(pid: int) -> dict[int, int]:
 
     Source: proc_pid_schedstat(5), "time spent on the cpu (in nanoseconds)" of /proc/PID/task/TID/schedstat.
     """
-    used = {}
-    for thread in _threads_or_none(pid):
+    used: dict[int, int] = {}
+    try:
+        threads = _threads(pid)
+    except ProcessLookupError:
+        return used
+    for thread in threads:
         try:
             file = os.open(f"/proc/{pid}/task/{thread}/schedstat", os.O_RDONLY)
         except FileNotFoundError:
@@ -199,13 +203,6 @@ def _threads(pid: int) -> set[int]:
         return {int(name) for name in os.listdir(f"/proc/{pid}/task")}
     except FileNotFoundError:
         raise ProcessLookupError(f"process {pid} has ended") from None
-
-
-def _threads_or_none(pid: int) -> set[int]:
-    try:
-        return _threads(pid)
-    except ProcessLookupError:
-        return set()
 
 
 def spare_cores(threads: int, root: Path = Path("/")) -> tuple[set[int], set[int]]:

@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 from bench import HONEST, accepted, bench_of, case, lives, tried, tried_on
 
-from aisp_runner import record
+from aisp_runner import machine, record
 from aisp_runner.case import Case, Plan
 from aisp_runner.errors import ConfigError
 from aisp_runner.execute import main, run_plan
 from aisp_runner.forkserver import ForkServer
+from aisp_runner.plan import World, plan_of
 from aisp_runner.plan_file import load_plan, save_plan
 from aisp_runner.protect import registry
 
@@ -209,3 +210,12 @@ def test_a_missing_plan_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureF
     assert main([str(tmp_path / "none.json")]) == 2
     assert "none.json: cannot be read" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
+
+
+def test_a_plan_that_needs_a_gpu_is_refused_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: ([], "NVML does not start"))
+    world = World(({"name": "NVIDIA H200", "capability": "9.0", "memory_bytes": 1 << 37},), "", 16)
+    plan = plan_of(["+workload=ch06_vector_add", "device=cuda"], world=world)
+    with pytest.raises(ConfigError, match=r"run on cuda, and no CUDA GPU is visible: NVML does not start\. Run it on"):
+        run_plan(plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

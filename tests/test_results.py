@@ -33,6 +33,15 @@ def test_the_table_beside_the_records_was_made_from_them(file: Path) -> None:
     assert file.with_suffix(".md").read_text() == to_markdown(record_file.standing(kept(file)), ()).rstrip() + "\n"
 
 
+def test_what_the_drain_said_of_honest_code_is_what_the_decision_tells() -> None:
+    rows = json.loads((RESULTS / "h200/drain.json").read_text())["rows"]
+    refused = [
+        sum(r["status"] == "INVALID" for r in rows if r["workload"] == name)
+        for name in ("ch05_queue_depth", "ch04_gradient_payload")
+    ]
+    assert (len(rows), refused) == (24, [5, 5]) and all(" us" in r["observed"] and " us" in r["limit"] for r in rows)
+
+
 @pytest.mark.parametrize("folder", ["h200", "cpu"])
 def test_the_attack_figures_are_those_of_the_rows(folder: str) -> None:
     rows = json.loads((RESULTS / folder / "attacks.json").read_text())

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import record, record_file
+from aisp_runner import record
 from aisp_runner.content import content_root
 from aisp_runner.learn import GENERATED, expected, machine_of, write_expected
 from aisp_runner.report import case_text, has_numbers, to_markdown
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--command is wanted beside RUN_DIR: say what was run, such as 'aisp-run +suite=all measure=quick'")
     for run_dir in given.run_dirs:
         by_chapter: dict[str, list[dict[str, Any]]] = {}
-        for r in record_file.standing(record.read(run_dir / record.FILE)):
+        for r in record.standing(run_dir / record.FILE):
             by_chapter.setdefault(r["group"], []).append(r)
         written += [expect(root, name, own, given.command) for name, own in by_chapter.items()]
     for path in () if given.run_dirs else sorted((root / "docs" / "results").glob("*/ch??.jsonl")):
         command = COMMANDS[path.parent.name].format(name=path.stem)
-        written.append(expect(root, path.stem, record_file.standing(record.read(path)), command, path))
+        written.append(expect(root, path.stem, record.standing(path), command, path))
         if path.parent.name == SHOWN:
             written.append(tabulate(root, path))
     for path in dict.fromkeys(written):
@@ -59,9 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def expect(root: Path, name: str, records: Sequence[dict[str, Any]], command: str, kept: Path | None = None) -> Path:
-    """Writes the ranges of these records' machine into the chapter's expected.yaml; other machines' stay."""
+    """Writes the ranges of these records' machines, GPU and processor apart, into the chapter's expected.yaml; others' stay."""
     machines = expected(name, root)
-    machines[machine_of(records[0])] = ranges(records, command, str(kept.relative_to(root)) if kept else "")
+    for machine in dict.fromkeys(map(machine_of, records)):
+        own = [r for r in records if machine_of(r) == machine]
+        machines[machine] = ranges(own, command, str(kept.relative_to(root)) if kept else "")
     return write_expected(name, machines, root)
 
 
@@ -98,7 +100,7 @@ def _outwards(value: float, rounded: Any) -> float:
 def tabulate(root: Path, path: Path) -> Path:
     """Puts the table of these records at the end of the chapter's page, in the place of the one before."""
     page = root / "chapters" / path.stem / "README.md"
-    records = record_file.standing(record.read(path))
+    records = record.standing(path)
     written, own = page.read_text("utf-8").partition(GENERATED)[0].rstrip(), path.relative_to(root)
     raw = f"Raw samples and evidence: [{own}](../../{own})."
     told = f"{raw} Soft ranges for other runs: [expected.yaml](expected.yaml), `aisp learn {path.stem}`."

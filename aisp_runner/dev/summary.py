@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aisp_runner import record, record_file
+from aisp_runner import record
 from aisp_runner.case import Case
 from aisp_runner.content import content_root
 from aisp_runner.peak import roofline, store
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def text(folder: Path) -> str:
     """The table as Markdown, from chNN.jsonl and peak.json of this folder."""
-    records = [r for path in sorted(folder.glob("ch??.jsonl")) for r in record_file.standing(record.read(path))]
+    records = [r for path in sorted(folder.glob("ch??.jsonl")) for r in record.standing(path)]
     peak = store.from_json(json.loads((folder / "peak.json").read_text("utf-8")))
     head = HEAD.format(machine=peak.name)
     lines = [head, "| " + " | ".join(HEADINGS) + " |", "|---|---|---:|---|---:|---|---:|---:|"]

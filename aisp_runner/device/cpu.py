@@ -167,13 +167,13 @@ def drain_ns(done: Spent, settled_ns: dict[int, int], going_ns: dict[int, int], 
 
     Threads that work at the same time hide no more of the clock than one of them; threads that relieve one another hide at most
     SETTLED_NS and what the limit leaves. `settled_ns`, `going_ns`: by thread, read while the process went on at SETTLED_NS and
-    just before the end; exact for a thread that slept then, which is how the cost of stopping it is told from work.
+    just before the end; exact for a thread that slept then, which is how stopping many is told from work that many do.
     """
+    worked = {thread: ns - done.threads_ns.get(thread, 0) for thread, ns in end.threads_ns.items()}
     at_end = {thread: max(going_ns.get(thread, 0), ns - STOP_NS) for thread, ns in end.threads_ns.items()}
-    worked = [ns - done.threads_ns.get(thread, 0) for thread, ns in at_end.items()]
-    late = [max(0, ns - settled_ns.get(thread, done.threads_ns.get(thread, 0))) for thread, ns in at_end.items()]
-    lived = sum(ns - done.threads_ns.get(thread, 0) for thread, ns in end.threads_ns.items())
-    return max(0, end.total_ns - done.total_ns - lived, sum(late), *worked)
+    late = sum(max(0, ns - settled_ns.get(thread, done.threads_ns.get(thread, 0))) for thread, ns in at_end.items())
+    ended = end.total_ns - done.total_ns - sum(worked.values())
+    return max(0, ended, late, *worked.values())
 
 
 class CpuWorksite:

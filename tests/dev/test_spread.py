@@ -63,11 +63,11 @@ def test_words_on_the_command_line_are_numbers_of_lanes() -> None:
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two lanes need two cores")
 def test_the_same_plan_on_one_lane_and_on_two(tmp_path: Path) -> None:
     out = tmp_path / "spread.json"
-    spread.run(Console(io.StringIO()), "cpu", (1, 2), 2, out=out)
+    spread.run(Console(io.StringIO()), "cpu", (1, 2), 4, out=out)
     one, two = json.loads(out.read_text())["rows"]
     assert (one["lanes"], one["scaling"], two["lanes"]) == (1, 1.0, 2)
     assert (
-        len(two["cases"]) == 2 and {c["lane"] for c in two["cases"]} == {1, 2} and {c["lane"] for c in one["cases"]} == {None}
+        len(two["cases"]) == 4 and {c["lane"] for c in two["cases"]} == {1, 2} and {c["lane"] for c in one["cases"]} == {None}
     )
 
 

@@ -44,6 +44,16 @@ def test_the_dtype_is_that_of_most_elements() -> None:
     assert found is not None and found["ceiling"]["dtype"] == "bfloat16"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_an_answer_of_16_bits_may_be_made_of_such_numbers(dtype: str) -> None:
+    wanted = case(outputs=(Tensor("y", (1024, 1024), dtype, "output"),), work_flops=1e12, work_bytes=1e6)
+    found = roofline.share(wanted, 2e-3, PEAK)
+    assert found is not None and found["ceiling"]["dtype"] == dtype
+    assert found["share"] == pytest.approx(0.5e15 / 750e12)
+    floor = roofline.floor_s(wanted, PEAK)
+    assert floor is not None and floor <= 1e12 / 750e12
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int32"])
 def test_a_dtype_without_a_ceiling_leaves_the_bytes(dtype: str) -> None:
     found = roofline.share(case(dtype=dtype), 6e-3, PEAK)

@@ -28,7 +28,7 @@ SETTLED_NS = 1_000_000
 """From here on, ns, all that any thread does counts. Before that threads are woken, and put away what they worked with."""
 
 STOP_NS = 200_000
-"""What stopping a thread may cost it, ns: 20 to 50 us were seen, more where cores are shared."""
+"""What stopping a thread may cost it, ns: 6 us were seen on two cores, about 45 us on sixteen (docs/decisions/0006)."""
 
 
 class CpuSignals:

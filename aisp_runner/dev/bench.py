@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m aisp_runner.dev.bench", description=(__doc__ or "").split("\n")[0])
     kinds = made.add_subparsers(dest="what", required=True)
     for name, text in HELP.items():
-        kind = kinds.add_parser(name, help=text, description=text)
+        kind = kinds.add_parser(name, help=text.replace("%", "%%"), description=text)
         kind.add_argument("--out", type=Path, help="write the rows as JSON")
         kind.add_argument("--runs", type=int, help="fresh runs, repeats or further cases of each row")
         if name not in ("coverage", "startup"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,9 @@ def repeat(
         for condition in conditions:
             with company.disturbed(condition, device):
                 for operation in repeat_operations(device, only):
-                    made = [line.run(operation.case(device, wanted), pool) for _ in range(runs)]
-                    rows.add({"op": operation.name, "condition": condition, "tool": "aisp-run"} | summary(made, 0.0))
+                    named = {"op": operation.name, "condition": condition, "tool": "aisp-run"}
+                    case = operation.case(device, wanted)
+                    _fresh_runs(rows, named, 0.0, runs, lambda case=case: line.run(case, pool))
                 for answer in company.answers("repeat", "--device", device, "--runs", str(runs), "--only", only):
                     tool = "do_bench A, B" if device == "cuda" else "perf_counter A, B"
                     rows.add({"op": answer["op"], "condition": condition, "tool": tool} | _spread(answer["speedups"]))
@@ -96,9 +97,18 @@ def effects(
     rows = Rows("effects", EFFECT_COLUMNS, console, device, out, settings)
     with line.pooled(pool) as pool:
         for name, effect in EFFECTS.items():
-            made = [_slower(device, wanted, name, pool) for _ in range(runs)]
-            rows.add({"op": effect_operation(device)[0].name, "effect": effect} | summary(made, effect))
+            named = {"op": effect_operation(device)[0].name, "effect": effect}
+            _fresh_runs(rows, named, effect, runs, lambda name=name: _slower(device, wanted, name, pool))
     return rows
+
+
+def _fresh_runs(rows: Rows, named: dict[str, Any], effect: float, runs: int, one: Callable[[], dict[str, Any]]) -> None:
+    """A row of `runs` runs, in the file after each of them."""
+    made = []
+    for _ in range(runs):
+        made.append(one())
+        rows.so_far(named | summary(made, effect), runs)
+    rows.add(named | summary(made, effect))
 
 
 def _slower(device: str, wanted: Measure, effect: str, pool: Pool) -> dict[str, Any]:

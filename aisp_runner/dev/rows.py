@@ -50,6 +50,8 @@ class Rows:
     settings: dict[str, Any] = field(default_factory=dict)
     """What the figures depend on."""
     rows: list[dict[str, Any]] = field(default_factory=list)
+    unfinished: list[dict[str, Any]] = field(default_factory=list)
+    """The row that is being made, if any: in the file, not yet in the table."""
 
     def __post_init__(self) -> None:
         self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -65,6 +67,12 @@ class Rows:
             self.console.write("  ".join([first.title.ljust(widest), *titles]), "dim")
         self.console.write("  ".join([first.text(row).ljust(widest), *(c.text(row).rjust(width) for width, c in cells[1:])]))
         self.rows.append(row)
+        self.unfinished = []
+        self.write()
+
+    def so_far(self, row: dict[str, Any], wanted: int) -> None:
+        """Writes what there is of a row that takes long. wanted: the runs it will have."""
+        self.unfinished = [row | {"wanted": wanted}]
         self.write()
 
     def write(self) -> None:
@@ -86,7 +94,7 @@ class Rows:
             "started": self.started,
             "machine": self.facts,
             "settings": self.settings,
-            "rows": self.rows,
+            "rows": [*self.rows, *self.unfinished],
         }
 
     def markdown(self) -> str:

@@ -34,6 +34,16 @@ def test_a_row_is_printed_and_on_the_disk_as_soon_as_it_is_there(told: io.String
     assert not list(tmp_path.glob("**/*.partial"))
 
 
+def test_a_row_that_takes_long_is_in_the_file_before_it_is_done(told: io.StringIO, tmp_path: Path) -> None:
+    rows = Rows("repeat", COLUMNS, Console(told, 200), out=tmp_path / "rows.json")
+    rows.so_far({"what": "add", "us": 1.0}, 10)
+    rows.so_far({"what": "add", "us": 2.0}, 10)
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"] == [{"what": "add", "us": 2.0, "wanted": 10}]
+    assert told.getvalue() == ""
+    rows.add({"what": "add", "us": 3.0})
+    assert json.loads((tmp_path / "rows.json").read_text())["rows"] == [{"what": "add", "us": 3.0}]
+
+
 def test_markdown_has_the_same_cells(told: io.StringIO) -> None:
     rows = Rows("clock", COLUMNS[:2], Console(told, 200))
     rows.add({"what": "add", "us": 2.0})

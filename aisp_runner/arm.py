@@ -85,6 +85,8 @@ class Arm:
         memory, output = int(limits.memory_gib * 2**30), int(limits.output_mib * 2**20)
         confined, network = "evaluation.sandbox" in self.case.protections, self.rank is not None
         environment = staging.environment | self._sees
+        if staging.compiles():
+            server.load_compiler()
         self.pid = server.fork(theirs, environment, staging.folder, memory, output, confined, network)
         theirs.close()
         self._give_job(staging, protections, (self.signals.fd, self.memory.fd))

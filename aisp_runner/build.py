@@ -32,6 +32,11 @@ PASSED_ON = (
 )
 """Environment variables a worker keeps. All others, credentials among them, stay with the judge."""
 
+INDUCTOR = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS": "0"}
+"""Read when it is imported, which may be before a worker is there: no pool of compilers that works on in the others' turns, and
+no headers compiled ahead, which go to a folder outside the worker's and are used once at most.
+"""
+
 
 @dataclass(frozen=True)
 class Staging:
@@ -43,6 +48,10 @@ class Staging:
     environment: dict[str, str]
     digests: dict[str, str]
     """Of every file it was given, by path relative to the folder."""
+
+    def compiles(self) -> bool:
+        """Whether its sources call torch.compile by that name."""
+        return any(b"torch.compile" in f.read_bytes() for f in (self.folder / "src").rglob("*.py"))
 
     def changed(self) -> list[str]:
         """Files that are no longer what they were when the folder was made, or are new beside them."""
@@ -76,7 +85,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 def _environment(folder: Path, build: Path) -> dict[str, str]:
     kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    kept |= {"TORCHINDUCTOR_COMPILE_THREADS": "1"}  # no pool of compilers that works on in the others' turns
+    kept |= INDUCTOR
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     caches = {
         name: str(folder / name.lower())

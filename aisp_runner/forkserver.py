@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import resource
@@ -18,12 +19,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aisp_runner.build import PASSED_ON
+from aisp_runner.build import INDUCTOR, PASSED_ON
 from aisp_runner.errors import DeviceError
 from aisp_runner.sandbox import PARTS, Sandbox, confine
 from aisp_runner.sandbox.policy import gpu_devices, mode_asked
@@ -44,8 +46,21 @@ TAIL_BYTES = 4096
 CONFINE_SECONDS = 5.0
 """How long a forked process may take to confine itself and to report. It takes about a millisecond."""
 
-ANSWERS = ("up", "forked", "exited")
-REQUESTS = ("fork", "kill")
+COMPILER = (
+    "torch._dynamo.backends.registry",
+    "torch._inductor.compile_fx",
+    "torch._inductor.codegen.cuda_combined_scheduling",
+    "torch._inductor.codegen.wrapper_fxir",
+    "torch._inductor.fx_passes.fuse_attention",
+    "torch._inductor.runtime.triton_heuristics",
+)
+"""What torch.compile imports when it is first called: 1,700 modules, 4 s on two cores, once a process."""
+
+COMPILER_SECONDS = 120.0
+"""How long that may take, from a disk that holds none of it in memory."""
+
+ANSWERS = ("up", "forked", "loaded", "exited")
+REQUESTS = ("fork", "load", "kill")
 
 
 @dataclass(frozen=True)
@@ -72,11 +87,12 @@ class ForkServer:
         command = [sys.executable, "-m", "aisp_runner.forkserver", str(theirs.fileno()), self.device]
         env = {name: os.environ[name] for name in PASSED_ON if name in os.environ}  # workers can read what it was started with
         env |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _import_path()}
+        env |= INDUCTOR
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, stdin=subprocess.DEVNULL)
         theirs.close()
         self.ended: dict[int, Ended] = {}
         self._ending: set[int] = set()
-        self.up = False
+        self.up = self._compiles = False
 
     def fork(
         self,
@@ -91,9 +107,7 @@ class ForkServer:
         """A new worker's process id. The worker owns `worker_end` and starts in `folder` with just `environment`; it can write
         nowhere else, as far as `sandboxed` says. confined: False for one without a sandbox. network: it may open sockets.
         """
-        if not self.up:
-            self._answer("up", 60.0)
-            self.up = True
+        self._come_up()
         devices = gpu_devices(None if network else 1) if self.device == "cuda" else ()
         policy = Sandbox(self.sandbox if confined else "off", self.device, (str(folder),), network, devices)
         self.channel.send(
@@ -108,6 +122,19 @@ class ForkServer:
         answer = self._answer("forked", 5.0 + CONFINE_SECONDS)
         self.sandboxed[answer["pid"]] = answer["sandbox"]
         return int(answer["pid"])
+
+    def load_compiler(self) -> None:
+        """Has the server import what torch.compile needs, once, so that no worker that is forked from now on has to."""
+        self._come_up()
+        if not self._compiles:
+            self.channel.send("load")
+            self._answer("loaded", COMPILER_SECONDS)
+            self._compiles = True
+
+    def _come_up(self) -> None:
+        if not self.up:
+            self._answer("up", 60.0)
+            self.up = True
 
     def end(self, pid: int) -> None:
         """Begins to end the worker and all of its session."""
@@ -317,9 +344,23 @@ class Nursery:
             return False
         if message["kind"] == "fork":
             self.fork(message, fds[0])
+        elif message["kind"] == "load":
+            self.load_compiler()
         elif message["pid"] in self.children:
             self.end(self.children[message["pid"]], "stopped by the judge")
         return True
+
+    def load_compiler(self) -> None:
+        gc.disable()
+        os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # asked by the CUDA runtime, no fork could use the GPU
+        with contextlib.suppress(ImportError):  # a torch without one of them imports it in its worker, or says that it cannot
+            for name in COMPILER:
+                importlib.import_module(name)
+        gc.freeze()
+        gc.enable()
+        del os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"]
+        tempfile.tempdir = None  # looked up by one of them, and another folder in each worker
+        self.channel.send("loaded")
 
     def serve(self) -> None:
         self.selector.register(self.channel.end, selectors.EVENT_READ, None)

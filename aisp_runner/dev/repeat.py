@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def repeat(
                 for operation in repeat_operations(device, only):
                     named = {"op": operation.name, "condition": condition, "tool": "aisp-run"}
                     case = operation.case(device, wanted)
-                    _fresh_runs(rows, named, 0.0, runs, lambda case=case: line.run(case, pool))
+                    _fresh_runs(rows, named, 0.0, runs, partial(line.run, case, pool))
                 for answer in company.answers("repeat", "--device", device, "--runs", str(runs), "--only", only):
                     tool = "do_bench A, B" if device == "cuda" else "perf_counter A, B"
                     rows.add({"op": answer["op"], "condition": condition, "tool": tool} | _spread(answer["speedups"]))
@@ -98,7 +99,7 @@ def effects(
     with line.pooled(pool) as pool:
         for name, effect in EFFECTS.items():
             named = {"op": effect_operation(device)[0].name, "effect": effect}
-            _fresh_runs(rows, named, effect, runs, lambda name=name: _slower(device, wanted, name, pool))
+            _fresh_runs(rows, named, effect, runs, partial(_slower, device, wanted, name, pool))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The process that workers are forked from: it has imported torch, and it never touches CUDA.
+"""The process that workers are forked from: it has imported torch, and it never uses CUDA.
 
 A fork costs milliseconds where a fresh Python with torch and triton costs three seconds. The server is also the workers'
 nurse: it drains what they print, watches the memory they use, ends them when they go over a limit, and tells the judge how

@@ -320,3 +320,14 @@ def test_the_last_words_of_a_worker_are_kept(server: ForkServer, tmp_path: Path)
     assert "candidate candidate ended its process (exit status 3); it last printed: x" in made["message"]
     assert made["message"].endswith("nothing to see here")
     assert len(made["message"]) < 500
+
+
+def test_a_worker_whose_source_names_the_compiler_finds_it_imported(server: ForkServer, tmp_path: Path) -> None:
+    code = """
+    loaded = "torch._inductor.compile_fx" in sys.modules
+    def candidate(a, b, c):  # would be torch.compile(...)
+        assert loaded
+        torch.add(a, b, out=c)
+    """
+    made = tried(case(tmp_path, code), server, tmp_path)
+    assert accepted(made), made["message"]

@@ -322,12 +322,15 @@ def test_the_last_words_of_a_worker_are_kept(server: ForkServer, tmp_path: Path)
     assert len(made["message"]) < 500
 
 
-def test_a_worker_whose_source_names_the_compiler_finds_it_imported(server: ForkServer, tmp_path: Path) -> None:
+def test_workers_find_the_compiler_imported_once_a_source_names_it(tmp_path: Path) -> None:
     code = """
     loaded = "torch._inductor.compile_fx" in sys.modules
-    def candidate(a, b, c):  # would be torch.compile(...)
-        assert loaded
+    def candidate(a, b, c):{named}
+        assert loaded is {wanted}
         torch.add(a, b, out=c)
     """
-    made = tried(case(tmp_path, code), server, tmp_path)
-    assert accepted(made), made["message"]
+    with ForkServer(cuda=False) as own:
+        for named, wanted in (("", False), ("  # torch.compile would do", True), ("", True)):
+            folder = tmp_path / f"{named != ''}-{wanted}"
+            made = tried(case(folder, code.format(named=named, wanted=wanted)), own, folder)
+            assert accepted(made), made["message"]

@@ -104,7 +104,8 @@ def tabulate(root: Path, path: Path) -> Path:
     written, own = page.read_text("utf-8").partition(GENERATED)[0].rstrip(), path.relative_to(root)
     raw = f"Raw samples and evidence: [{own}](../../{own})."
     told = f"{raw} Soft ranges for other runs: [expected.yaml](expected.yaml), `aisp learn {path.stem}`."
-    heading = f"## Seen on an {machine_of(records[0])}"
+    machines = dict.fromkeys(map(machine_of, sorted(records, key=lambda r: r["case"]["device"] != "cuda")))
+    heading = f"## Seen on an {' and an '.join(machines)}"
     parts = [
         written,
         f"{GENERATED}{own} by python -m aisp_runner.dev.chapters -->\n{heading}",

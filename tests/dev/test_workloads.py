@@ -8,6 +8,7 @@ import torch
 from aisp_runner.dev import kernels, workloads
 from aisp_runner.dev.repeat import EFFECTS
 from aisp_runner.dev.settings import measure
+from aisp_runner.errors import ConfigError
 from aisp_runner.protect.output.vacuous_tolerance import VacuousTolerance
 from aisp_runner.verify import accepts
 
@@ -76,3 +77,8 @@ def test_a_case_holds_an_operation_against_itself_unless_told_otherwise() -> Non
     assert same.baseline == same.optimized and same.reference.function == "reference"
     slow = operation.case("cpu", measure("quick"), baseline="chunks_5", candidate="chunks_0")
     assert (slow.baseline.function, slow.optimized.function) == ("chunks_5", "chunks_0")
+
+
+def test_a_name_that_no_operation_has_is_told_and_not_an_empty_table() -> None:
+    with pytest.raises(ConfigError, match="--only product.*matmul 8192"):
+        workloads.repeat_operations("cuda", "product")

@@ -86,12 +86,14 @@ def run(
 
 
 def _python(home: Path) -> Path:
-    """A folder with a `python` that is this interpreter: harnesses start their children by that name."""
+    """A folder with a `python` that is this interpreter, since harnesses start their children by that name, and a `sudo` that
+    refuses: none may lock the clocks of the machine.
+    """
     folder = home / "bin"
     folder.mkdir(exist_ok=True)
-    script = folder / "python"
-    script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    script.chmod(0o755)
+    for name, does in {"python": f'exec {shlex.quote(sys.executable)} "$@"', "sudo": "exit 1"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{does}\n")
+        (folder / name).chmod(0o755)
     return folder
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aisp_runner.case import Case, Limits, Measure, Tensor, Variant
 from aisp_runner.dev import kernels
+from aisp_runner.errors import ConfigError
 from aisp_runner.protect import registry
 from aisp_runner.sources import describe
 
@@ -85,14 +86,21 @@ def clock_operations(device: str, only: str = "") -> tuple[Operation, ...]:
         addition("spin 2.9 M cycles", 1 << 10, "spin_long"),
         product("matmul 8192", 8192),
     )
-    return tuple(operation for operation in known if only in operation.name)
+    return _named(known, only)
 
 
 def repeat_operations(device: str, only: str = "") -> tuple[Operation, ...]:
     """A short and a long one. only: those whose name contains it."""
     cpu = addition("add 1 M", 1 << 20), product("matmul 512", 512, "float32")
     cuda = row_softmax("softmax 4096 x 4096", 4096, 4096), product("matmul 8192", 8192)
-    return tuple(operation for operation in (cpu if device == "cpu" else cuda) if only in operation.name)
+    return _named(cpu if device == "cpu" else cuda, only)
+
+
+def _named(known: tuple[Operation, ...], only: str) -> tuple[Operation, ...]:
+    """Those whose name contains `only`. Raises ConfigError where none does: a table without rows says nothing."""
+    if chosen := tuple(operation for operation in known if only in operation.name):
+        return chosen
+    raise ConfigError(f"--only {only}: no operation's name contains it. Operations: {', '.join(o.name for o in known)}.")
 
 
 def effect_operation(device: str) -> tuple[Operation, str]:

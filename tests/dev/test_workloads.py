@@ -80,5 +80,5 @@ def test_a_case_holds_an_operation_against_itself_unless_told_otherwise() -> Non
 
 
 def test_a_name_that_no_operation_has_is_told_and_not_an_empty_table() -> None:
-    with pytest.raises(ConfigError, match="--only product.*matmul 8192"):
+    with pytest.raises(ConfigError, match=r"--only product.*matmul 8192"):
         workloads.repeat_operations("cuda", "product")

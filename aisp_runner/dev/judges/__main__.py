@@ -6,7 +6,7 @@ python -m aisp_runner.dev.judges --show FILE.json [FILE.json ...]              t
 DIR has the checkouts KernelBench, SOL-ExecBench and reference-kernels, each with a file COMMIT if it is to be told, and a
 folder `packages` with the third-party packages that they import and this environment lacks. A harness that refuses the baseline
 of the first attack's workload, its control, is not measured at all. Rows are written as they come; those that FILE.json has
-already are kept and not made again.
+already are kept and not made again, but for those that were not measured.
 """
 
 from __future__ import annotations
@@ -84,6 +84,7 @@ def compare(given: argparse.Namespace, console: Console) -> None:
     document = _document(given, judges, peers)
     with tempfile.TemporaryDirectory(prefix="aisp-judges-") as folder:
         bench = Bench(peers, given.device, Path(folder), time.monotonic() + given.limit if given.limit else None)
+        document["rows"] = [row for row in document["rows"] if row["status"] != rows.NOT_MEASURED]
         there = {(row["attack"], row["judge"]) for row in document["rows"]}
         for attack in chosen:
             for name in judges:

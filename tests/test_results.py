@@ -83,3 +83,12 @@ def test_the_rows_in_the_readme_are_rows_of_the_results() -> None:
     quoted = [line for line in readme if line.startswith("| ch")]
     published = {line for file in RESULTS.glob("*/*.md") for line in file.read_text().splitlines()}
     assert quoted and set(quoted) <= published
+
+
+def test_faults_of_a_device_ended_in_records_of_their_own_and_left_their_neighbours_alone() -> None:
+    rows = json.loads((RESULTS / "h200/device_faults.json").read_text())["rows"]
+    assert [row["status"] for row in rows] == ["VALID", *["ERROR"] * 5, "VALID"]
+    text = (RESULTS.parent / "sweeps.md").read_text()
+    for row in rows[1:-1]:
+        assert row["reasons"] and (row["total_s"] <= 1.9 or (row["variant"], round(row["total_s"])) == ("endless", 57))
+    assert "0.7 to 1.9 s a fault, and 57 s for the kernel without an end" in text

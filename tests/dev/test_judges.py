@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -239,3 +240,20 @@ def test_a_missing_checkout_and_unknown_names_are_said(capsys: pytest.CaptureFix
     assert "there is no folder reference-kernels" in capsys.readouterr().err
     assert command.main(["--names", "a/b", *out]) == 2 and "no attack 'a/b'" in capsys.readouterr().err
     assert command.main(["--judges", "c", *out]) == 2 and "no judge 'c'" in capsys.readouterr().err
+
+
+def test_what_was_not_measured_is_asked_again_and_what_was_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, out = EVERY["output/stale_cache"], tmp_path / "judges.json"
+    asked: list[str] = []
+
+    def answers(self: command.Bench, which: Attack, name: str) -> Iterator[rows.Row]:
+        asked.append(which.name)
+        late = len(asked) == 1
+        fine = Verdict(True, 1.0, 1.0, "VALID")
+        yield rows.missing(which, own.NAME, rows.NOT_MEASURED, "late") if late else rows.measured(which, own.NAME, fine, fine)
+
+    monkeypatch.setattr(command.Bench, "rows", answers)
+    for _ in range(3):
+        command.main(["--judges", "own", "--device", "cpu", "--names", attack.name, "--out", str(out)])
+    (row,) = json.loads(out.read_text())["rows"]
+    assert asked == [attack.name] * 2 and row["status"] == rows.MEASURED

@@ -54,6 +54,15 @@ def test_an_answer_of_16_bits_may_be_made_of_such_numbers(dtype: str) -> None:
     assert floor is not None and floor <= 1e12 / 750e12
 
 
+def test_int8_codes_beside_floats_may_be_multiplied_as_integers_faster_than_any_ceiling_of_floats() -> None:
+    inputs = (Tensor("x", (4096, 4096), "float32", "activation"), Tensor("w", (64, 4096), "int8", "weight"))
+    wanted = case(inputs=inputs, work_flops=1e15, work_bytes=4e9)
+    found = roofline.share(wanted, 1.0, PEAK)
+    assert found is not None and (found["flops_share"], found["bound_by"]) == (None, "bytes")
+    floor = roofline.floor_s(wanted, PEAK)
+    assert floor is not None and floor < 1e-2  # by bytes alone; 1e15 operations would take a second
+
+
 @pytest.mark.parametrize("dtype", ["float64", "int32"])
 def test_a_dtype_without_a_ceiling_leaves_the_bytes(dtype: str) -> None:
     found = roofline.share(case(dtype=dtype), 6e-3, PEAK)

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from aisp_runner import record, record_file
+from aisp_runner.dev.judges.rows import markdown as judged
 from aisp_runner.report import to_markdown
+from aisp_runner.spec import load_workload
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 FILES = sorted(RESULTS.glob("*/*.jsonl"))
@@ -87,8 +89,26 @@ def test_the_rows_in_the_readme_are_rows_of_the_results() -> None:
 
 def test_faults_of_a_device_ended_in_records_of_their_own_and_left_their_neighbours_alone() -> None:
     rows = json.loads((RESULTS / "h200/device_faults.json").read_text())["rows"]
+    staged = load_workload(Path(__file__).parent / "faults/workload/device_faults.yaml").optimized
+    assert [row["variant"] for row in rows] == [variant.name for variant in staged]
     assert [row["status"] for row in rows] == ["VALID", *["ERROR"] * 5, "VALID"]
     text = (RESULTS.parent / "sweeps.md").read_text()
     for row in rows[1:-1]:
         assert row["reasons"] and (row["total_s"] <= 1.9 or (row["variant"], round(row["total_s"])) == ("endless", 57))
     assert "0.7 to 1.9 s a fault, and 57 s for the kernel without an end" in text
+
+
+def test_what_is_told_of_other_harnesses_wrong_variants_costs_and_length_is_in_the_files() -> None:
+    text = (RESULTS / "README.md").read_text()
+    judges = json.loads((RESULTS / "h200/judges.json").read_text())
+    assert judged(judges["rows"]).split("\n\n")[0] in text
+    assert all(told["commit"][:7] in text for told in judges["harnesses"].values())
+    wrong = [row for row in json.loads((RESULTS / "h200/wrong.json").read_text()) if "why_not" not in row]
+    refused, workloads = sum(row["refused"] for row in wrong), len({row["workload"] for row in wrong})
+    assert f"{refused} of {len(wrong)} wrong variants of {workloads} workloads refused" in text
+    for row in json.loads((RESULTS / "h200/bench/protections.json").read_text())["rows"]:
+        assert f"| {row['what']} | {row['strict_s']:.2f} s | {row['off_s']:.2f} s | {row['ratio']:.2f} |" in text
+    sweep = json.loads((RESULTS / "cpu/thousand.json").read_text())
+    resident = [kib / 1024 for _, kib, records in sweep["samples"] if records >= 50]
+    said = f"(least {min(resident):.0f}, most {max(resident):.0f}; `docs/results/cpu/thousand.json`)"
+    assert sweep["statuses"] == {"VALID": 1000} and said in (RESULTS.parent / "sweeps.md").read_text()

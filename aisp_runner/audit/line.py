@@ -27,8 +27,8 @@ from aisp_runner.spec import load_workload
 LENGTHS = {"cpu": ((4, 16), (10, 48), (24, 128)), "cuda": ((2, 8), (12, 64), (100, 512))}
 """Calls of a short and a long batch: three batch lengths a device."""
 
-MIDDLE = 1
-"""Which batch length is used where one is enough."""
+SHORT, MIDDLE = 0, 1
+"""Which batch length is used where no time is wanted, and where one is enough."""
 
 GAIN = 1.3
 """An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner import record, sources
-from aisp_runner.audit.line import LENGTHS, MEASURE, TRIES
+from aisp_runner.audit.line import LENGTHS, MEASURE, SHORT, TRIES
 from aisp_runner.case import Case, Limits, Plan, Variant
 from aisp_runner.content import content_root
 from aisp_runner.errors import ConfigError, did_you_mean
@@ -172,7 +172,7 @@ def _honest(spec: WorkloadSpec, device: str) -> tuple[Case | None, str]:
     same = VariantSpec(spec.baseline.name, spec.baseline.device, spec.baseline.returns)
     sizes = {d: {axis: values[:1] for axis, values in axes.items()} for d, axes in spec.axes.items()}
     planner = Planner(
-        {"device": device, "measure": {**MEASURE, "calls": LENGTHS[device][0]}, "verify": {"phase": "detect"}},
+        {"device": device, "measure": {**MEASURE, "calls": LENGTHS[device][SHORT]}, "verify": {"phase": "detect"}},
         this_machine(),
     )
     planner.protections = registry.select({"mode": "strict"})

@@ -221,6 +221,7 @@ def test_rows_follow_their_schema_and_the_table_says_what_they_say() -> None:
 def test_a_process_has_a_python_of_its_own_and_ends_at_its_limit(tmp_path: Path) -> None:
     ended = process.run(["python", "-c", "import sys; sys.exit(sys.executable)"], tmp_path / "a")
     assert ended.code == 1 and ended.err.strip() == sys.executable
+    assert process.run(["sudo", "-n", "nvidia-smi", "--version"], tmp_path / "c").code == 1
     slow = process.run([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path / "b", limit_s=0.3)
     assert slow.code is None and slow.seconds < 10 and slow.last_words == "ended by the time limit"
 
@@ -245,6 +246,7 @@ def test_a_missing_checkout_and_unknown_names_are_said(capsys: pytest.CaptureFix
 def test_what_was_not_measured_is_asked_again_and_what_was_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, out = EVERY["output/stale_cache"], tmp_path / "judges.json"
     asked: list[str] = []
+    named = ["--judges", "own", "--device", "cpu", "--names", attack.name, "--out", str(out)]
 
     def answers(self: command.Bench, which: Attack, name: str) -> Iterator[rows.Row]:
         asked.append(which.name)
@@ -253,7 +255,11 @@ def test_what_was_not_measured_is_asked_again_and_what_was_is_kept(tmp_path: Pat
         yield rows.missing(which, own.NAME, rows.NOT_MEASURED, "late") if late else rows.measured(which, own.NAME, fine, fine)
 
     monkeypatch.setattr(command.Bench, "rows", answers)
-    for _ in range(3):
-        command.main(["--judges", "own", "--device", "cpu", "--names", attack.name, "--out", str(out)])
-    (row,) = json.loads(out.read_text())["rows"]
-    assert asked == [attack.name] * 2 and row["status"] == rows.MEASURED
+    command.main(named)
+    document = json.loads(out.read_text())
+    other = rows.missing(EVERY["workload/early_exit"], own.NAME, rows.NOT_MEASURED, "late")  # nobody asks for it
+    out.write_text(json.dumps(document | {"rows": [*document["rows"], other]}))
+    for _ in range(2):
+        command.main(named)
+    kept, row = json.loads(out.read_text())["rows"]
+    assert asked == [attack.name] * 2 and row["status"] == rows.MEASURED and kept == other

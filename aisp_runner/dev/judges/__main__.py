@@ -84,14 +84,13 @@ def compare(given: argparse.Namespace, console: Console) -> None:
     document = _document(given, judges, peers)
     with tempfile.TemporaryDirectory(prefix="aisp-judges-") as folder:
         bench = Bench(peers, given.device, Path(folder), time.monotonic() + given.limit if given.limit else None)
-        document["rows"] = [row for row in document["rows"] if row["status"] != rows.NOT_MEASURED]
-        there = {(row["attack"], row["judge"]) for row in document["rows"]}
+        there = {(row["attack"], row["judge"]) for row in document["rows"] if row["status"] != rows.NOT_MEASURED}
         for attack in chosen:
             for name in judges:
                 if all((attack.name, judge) in there for judge in _names(name)):
                     continue
                 for row in bench.rows(attack, name):
-                    document["rows"].append(row)
+                    document["rows"] = [*(old for old in document["rows"] if not rows.same(old, row)), row]
                     console.write(f"{row['attack']:30} {row['judge']:20} {rows.cell(row)}")
                 given.out.write_text(json.dumps(document, indent=1) + "\n")
     console.write("\n" + rows.markdown(document["rows"]))

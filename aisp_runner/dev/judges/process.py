@@ -67,7 +67,7 @@ def run(
     home.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **(more or {})}
     environment["PYTHONPATH"] = os.pathsep.join([*map(str, paths), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    environment["PATH"] = os.pathsep.join([str(_python(home)), os.environ.get("PATH", "")])
+    environment["PATH"] = os.pathsep.join([str(_commands(home)), os.environ.get("PATH", "")])
     environment["TMPDIR"] = str(home)
     with (home / "out.txt").open("w") as out, (home / "err.txt").open("w") as err:
         start = time.perf_counter()
@@ -85,7 +85,7 @@ def run(
     return Ended(code, _read(home / "out.txt"), _read(home / "err.txt"), seconds)
 
 
-def _python(home: Path) -> Path:
+def _commands(home: Path) -> Path:
     """A folder with a `python` that is this interpreter, since harnesses start their children by that name, and a `sudo` that
     refuses: none may lock the clocks of the machine.
     """

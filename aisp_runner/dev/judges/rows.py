@@ -48,6 +48,11 @@ def _row(attack: Attack, judge: str, status: str, why: str) -> Row:
     return {"attack": attack.name, "issue": attack.issue, "gains": gains, "judge": judge, "status": status, "why": why}
 
 
+def same(one: Row, other: Row) -> bool:
+    """Whether two rows tell of the same attack and judge."""
+    return (one["attack"], one["judge"]) == (other["attack"], other["judge"])
+
+
 def cell(row: Row) -> str:
     """What one judge did with one attack, as a cell of the table."""
     if row["status"] != MEASURED:

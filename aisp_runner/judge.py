@@ -97,7 +97,9 @@ class Batch:
     idle_ns: int | None = None
     """What a small operation of the judge's took while the gate was shut, ns; None where that was not looked at."""
     cpu_used_ns: int = 0
-    """CPU time that the worker used from then until DONE, ns."""
+    """CPU time that the worker used from then until it was read again after DONE, ns."""
+    cpu_window_ns: int = 0
+    """How long after opening the gate that was, ns: longer than the batch where the judge had to wait for a core."""
 
     @property
     def timed(self) -> bool:

@@ -45,6 +45,8 @@ class GpuReading:
     """Compute processes on the GPU that are not of this run. None where NVML does not show this run's own either."""
     power_limit_w: float | None = None
     """What the board may draw."""
+    load: int | None = None
+    """Tasks that want a core of the host now, the judge among them."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class GpuState:
             throttle_reasons=held,
             other_processes=self._others(),
             power_limit_w=None if limit is None else limit / 1000,
+            load=runnable(),
         )
 
     def close(self) -> None:
@@ -334,9 +337,11 @@ class CpuState:
         return cores
 
     def _load(self) -> int | None:
-        """Runnable tasks: the number before the slash in /proc/loadavg, "0.52 0.58 0.59 2/512 13311"."""
-        text = self._text("proc/loadavg", "load")
-        return int(text.split()[3].partition("/")[0]) if text else None
+        """Runnable tasks."""
+        load = runnable(self._root)
+        if load is None:
+            self.missing["load"] = "/proc/loadavg cannot be read"
+        return load
 
     def _throttles(self) -> int | None:
         try:
@@ -351,6 +356,17 @@ class CpuState:
         except OSError as error:
             self.missing[key] = f"/{name}: {error.strerror}"
             return ""
+
+
+def runnable(root: Path = ROOT) -> int | None:
+    """Tasks that want a core now, on the whole machine: the number before the slash in /proc/loadavg, "0.52 0.58 0.59 2/512
+    13311". None where that cannot be read.
+    """
+    try:
+        words = (root / "proc/loadavg").read_text("utf-8", "replace").split()
+    except OSError:
+        return None
+    return int(words[3].partition("/")[0]) if len(words) > 3 else None
 
 
 def _since(before: Number | None, now: Number | None) -> Number | None:

@@ -29,5 +29,6 @@ def batch(
         "process": process,
         "done_ns": round(us * 1e3),
         "drain_ns": round(drain_us * 1e3),
+        "cpu_window_ns": round(us * 1e3),
     }
     return Batch(**(fields | changes))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,17 +20,28 @@ from aisp_runner.system import settled_cpu_ns
 from protect.batches import batch
 
 
-def concluded(baseline_us: float, candidate_us: float, lasted_us: float = 2000.0, mode: str = "graph") -> Evidence | None:
-    """Evidence on long batches in which the workers used so much CPU time; other batches used much more."""
+def concluded(
+    baseline_us: float,
+    candidate_us: float,
+    lasted_us: float = 2000.0,
+    mode: str = "graph",
+    load: int | None = None,
+    **changes: Any,
+) -> Evidence | None:
+    """Evidence on long batches in which the workers used so much CPU time; other batches used much more. load: tasks that
+    wanted a core meanwhile.
+    """
     batches = []
     for arm, us in (("baseline", baseline_us), ("candidate", candidate_us)):
-        batches += [batch(arm, 20, mode=mode, number=n, us=lasted_us, cpu_used_ns=int(us * 1e3)) for n in range(5)]
+        batches += [batch(arm, 20, mode=mode, number=n, us=lasted_us, cpu_used_ns=int(us * 1e3), **changes) for n in range(5)]
         batches += [
             batch(arm, 20, mode=mode, us=lasted_us, purpose=purpose, cpu_used_ns=10**10) for purpose in ("warm_up", "dropped")
         ]
         batches.append(batch(arm, 4, mode=mode, us=400.0, cpu_used_ns=10**10))
     measured = SimpleNamespace(schedule=Schedule(Calls((4, 20), (4, 20)), mode))
-    return DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured))  # type: ignore[arg-type]
+    readings = [SimpleNamespace(load=load)] * 3 if load is not None else []
+    judge = SimpleNamespace(batches=batches, measured=measured, readings=readings)
+    return DeviceResidency().judge_conclude(judge)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("baseline_us", "candidate_us"), [(10.0, 12.0), (2000.0, 2050.0), (10.0, 550.0)])
@@ -44,13 +57,32 @@ def test_a_worker_that_computes_while_the_gpu_is_timed_is_refused(baseline_us: f
     assert f"used {candidate_us:.0f} us of CPU time in a batch of 2000 us" in found.observed
 
 
+def test_where_more_tasks_want_a_core_than_there_are_nobody_is_accused_and_a_gate_stops() -> None:
+    """As once in ten honest runs on an H200 with a process spinning on every core: 5868 us in a batch of 2935 us."""
+    cores = os.cpu_count() or 1
+    busy = concluded(3700.0, 5868.0, 2935.0, load=cores + 1)
+    assert busy is not None and busy.status == "unavailable" and f"{cores + 1} tasks" in busy.observed
+    quiet = concluded(3700.0, 5868.0, 2935.0, load=cores)
+    assert quiet is not None and quiet.status == "fail"
+    calm = concluded(2900.0, 3000.0, 2935.0, load=cores + 1)
+    assert calm is not None and calm.status == "pass"
+
+
+def test_a_judge_that_reads_the_clock_late_counts_the_time_until_then() -> None:
+    """A worker that looks all the time uses what passes between DONE and the reading as well."""
+    late = concluded(4000.0, 4100.0, cpu_window_ns=4_000_000)
+    assert late is not None and late.status == "pass"
+    works = concluded(4000.0, 5900.0, cpu_window_ns=4_000_000)
+    assert works is not None and works.status == "fail"
+
+
 def test_a_candidate_that_is_slower_may_wait_longer() -> None:
     made = [
         batch("baseline", 20, mode="gated", us=1000.0, cpu_used_ns=990_000),
         batch("candidate", 20, mode="gated", us=3000.0, cpu_used_ns=2_980_000),
     ]
     measured = SimpleNamespace(schedule=Schedule(Calls((4, 20), (4, 20)), "gated"))
-    found = DeviceResidency().judge_conclude(SimpleNamespace(batches=made, measured=measured))  # type: ignore[arg-type]
+    found = DeviceResidency().judge_conclude(SimpleNamespace(batches=made, measured=measured, readings=[]))  # type: ignore[arg-type]
     assert found is not None and found.status == "pass"
 
 
@@ -59,7 +91,7 @@ def test_what_a_worker_uses_after_its_batch_does_not_grow_with_the_batch() -> No
     batches = [batch("baseline", 12, mode="graph", number=n, us=1120.0, cpu_used_ns=1_647_000) for n in range(5)]
     batches += [batch("candidate", 12, mode="graph", number=n, us=627.0, cpu_used_ns=1_203_000) for n in range(5)]
     measured = SimpleNamespace(schedule=Schedule(Calls((2, 12), (2, 12)), "graph"))
-    found = DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured))  # type: ignore[arg-type]
+    found = DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured, readings=[]))  # type: ignore[arg-type]
     assert found is not None and found.status == "pass"
 
 
@@ -73,7 +105,7 @@ def test_what_the_baselines_batches_scatter_is_allowed_and_the_candidates_is_not
             for arm, overs in (("baseline", baseline), ("candidate", candidate))
             for n, over in enumerate(overs)
         ]
-        found = DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured))  # type: ignore[arg-type]
+        found = DeviceResidency().judge_conclude(SimpleNamespace(batches=batches, measured=measured, readings=[]))  # type: ignore[arg-type]
         assert found is not None
         return found.status
 

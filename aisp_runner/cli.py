@@ -26,6 +26,7 @@ from aisp_runner.errors import AispError, ConfigError, did_you_mean, printable
 from aisp_runner.plan_file import WHOLE, Shard, load_plan, load_shard, save_plan
 from aisp_runner.pool import Pool
 from aisp_runner.resume import folder_of as resume_folder
+from aisp_runner.system import leave
 
 USAGE, INTERNAL, INTERRUPTED = 2, 1, 130
 SEVERITY = (INTERNAL, USAGE, 3, 4, 5)
@@ -45,7 +46,10 @@ SETTINGS = """\
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    raise SystemExit(run(sys.argv[1:] if argv is None else list(argv)))
+    code = run(sys.argv[1:] if argv is None else list(argv))
+    if "torch" in sys.modules and "ray" not in sys.modules:  # Ray ends its own processes when the interpreter does
+        leave(code)
+    raise SystemExit(code)
 
 
 def run(argv: list[str]) -> int:

@@ -6,9 +6,11 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
 
@@ -39,6 +41,16 @@ def forbid_new_privileges() -> None:
 def refuse_inspection() -> None:
     """Other processes of the same user may not attach to this one or read its memory. Root still may."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends this process at once, with what it has printed: taking torch and a CUDA context down takes a third of a second, and
+    exit handlers are not run. All processes and files must be closed by now.
+    """
+    with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 JUDGE_NICE = -20

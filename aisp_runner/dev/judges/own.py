@@ -2,7 +2,8 @@
 
 python -m aisp_runner.dev.judges.own ATTACK FUNCTION DEVICE FOLDER       writes answer.json to the folder
 
-All protections are on, with the settings of `aisp audit` and its middle batch length. The process starts its own fork servers.
+All protections are on, with the settings of `aisp audit` and its middle batch length. The process starts its own fork server,
+which imports torch while the judge does.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from aisp_runner.audit.attack import Attack, attacks
-from aisp_runner.audit.line import LENGTHS, trial
 from aisp_runner.dev.judges.process import Ended, Verdict, own_module, own_path, run, short
 from aisp_runner.pool import Pool
+from aisp_runner.system import leave
 
 NAME = "aisp-run"
 ANSWER = "answer.json"
@@ -40,8 +41,11 @@ def verdict(records: list[dict[str, Any]], ended: Ended) -> Verdict:
 
 def main(name: str, function: str, device: str, home: Path) -> int:
     """Runs the line and keeps what a verdict is read from."""
-    attack = next(a for a in attacks() if a.name == name)
     with Pool() as pool:
+        pool.start_server(device)
+        from aisp_runner.audit.line import LENGTHS, trial  # torch comes with it
+
+        attack = next(a for a in attacks() if a.name == name)
         records = trial(attack, [(function, "strict")], device, LENGTHS[device][1], home / "line", pool)[0]
     kept = [{key: r[key] for key in ("status", "reasons", "message", "speedup")} for r in records]
     (home / ANSWER).write_text(json.dumps(kept))
@@ -49,4 +53,4 @@ def main(name: str, function: str, device: str, home: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))
+    leave(main(sys.argv[1], sys.argv[2], sys.argv[3], Path(sys.argv[4])))

@@ -227,3 +227,20 @@ def test_without_the_right_an_urgent_block_goes_on_as_it_is(monkeypatch: pytest.
     monkeypatch.setattr(os, "setpriority", refuse)
     with urgent() as preferred:
         assert preferred is False
+
+
+@pytest.mark.parametrize("reads", [True, False], ids=["somebody reads", "nobody reads"])
+def test_leaving_prints_what_was_printed_and_runs_no_exit_handler(reads: bool) -> None:
+    code = "import atexit; from aisp_runner.system import leave; atexit.register(print, 'late'); print('said'); leave(3)"
+    read, write = os.pipe()
+    if not reads:
+        os.close(read)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, timeout=20, check=False, env=buffered)
+    os.close(write)
+    said = b""
+    if reads:
+        with os.fdopen(read, "rb") as pipe:
+            said = pipe.read()
+    assert (done.returncode, said, done.stderr) == (3, b"said\n" if reads else b"", b"")

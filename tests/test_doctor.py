@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import sys
 from pathlib import Path
 
@@ -147,3 +148,16 @@ def test_every_missing_line_is_followed_by_its_command(tmp_path: Path, no_gpu: N
     missing = sum(c.status == "missing" for c in made)
     assert shown[-1].startswith(f"{missing} of {len(made)} missing.")
     assert [c["name"] for c in doctor.as_json(made)] == [c.name for c in made]
+
+
+def test_a_torch_without_bytecode_is_told_with_the_command_that_compiles_it(tmp_path: Path) -> None:
+    folder = tmp_path / "torch"
+    (folder / "nn").mkdir(parents=True)
+    for name in ("__init__.py", "nn/functional.py"):
+        (folder / name).write_text("")
+    bare = doctor._bytecode(folder)
+    assert bare.status == "missing" and bare.mend == f"python -m compileall -q {folder}"
+    py_compile.compile(str(folder / "__init__.py"))
+    assert doctor._bytecode(folder).status == "missing"
+    py_compile.compile(str(folder / "nn/functional.py"))
+    assert doctor._bytecode(folder) == doctor.Check("torch's bytecode", "compiled")

@@ -203,6 +203,8 @@ def _one_by_one(
     left: Sequence[resume.Slot], of: int, bench: Bench, lock_clocks: bool, asked: Asked, progress: Progress, lines: Lines
 ) -> Generator[Done, None, None]:
     """The cases in this process, and the GPU locked against other runs where one of them is on it."""
+    if left:
+        bench.pool.start_server(left[0].case.device)  # it imports torch while this process does
     tell, cuda = (lambda text: bench.console.write(text, "yellow")), [s.case for s in left if s.case.device == "cuda"]
     used, why = gpus.held_by_a_plain_run(max(case.ranks for case in cuda)) if cuda else ([], "")
     if why:

@@ -46,7 +46,7 @@ ALONE = {
 }
 """Files, without .py, whose tests measure time: nothing runs beside these."""
 
-PARTLY_ALONE = {"test_new"}
+PARTLY_ALONE = {"dev/test_whole", "test_new"}
 """Files in which single tests say `@pytest.mark.alone`."""
 
 

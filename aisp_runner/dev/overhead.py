@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aisp_runner.dev import line
+from aisp_runner.dev import line, whole
 from aisp_runner.dev.rows import Column, Rows
 from aisp_runner.dev.settings import measure
 from aisp_runner.dev.workloads import Operation, repeat_operations
@@ -38,10 +38,13 @@ def run(
     settings: Sequence[str] = ("quick", "standard"),
     only: str = "",
 ) -> Rows:
-    """At each setting: the first case with fork servers of its own, and the median of `further` more. only: operations whose
-    name contains it.
+    """The whole command of one verdict at quick; then at each setting the first case with fork servers of its own, in a process
+    that has imported torch, and the median of `further` more. only: operations whose name contains it.
     """
     rows = Rows("overhead", COLUMNS, console, device, out, {"further": further})
+    if "quick" in settings and not only:
+        what = {"what": f"{whole.NAME}, quick", "setting": "quick", "which": "whole command"}
+        rows.add(what | whole.run(device, max(1, further)))
     for setting in settings:
         for operation in repeat_operations(device, only):
             with Pool() as pool:

@@ -406,7 +406,13 @@ def test_a_gap_that_cannot_be_measured_stays_unmeasured(server: ForkServer, tmp_
 def stamps(batch: Batch) -> dict[str, Any]:
     """2 us a kernel, two kernels a call of the baseline and one of the candidate, 100 us from first to last."""
     each = 2 if batch.arm == "baseline" else 1
-    return {"kernels": each * batch.calls, "busy_ns": 2e3 * each * batch.calls, "span_ns": 1e5, "call_ns": 2e3 * each}
+    return {
+        "kernels": each * batch.calls,
+        "busy_ns": 2e3 * each * batch.calls,
+        "span_ns": 1e5,
+        "call_ns": 2e3 * each,
+        "quarter_ns": 2e3 * each,
+    }
 
 
 def test_the_devices_own_time_is_read_in_palindromes_of_the_first_set(server: ForkServer, tmp_path: Path) -> None:

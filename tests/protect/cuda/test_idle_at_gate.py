@@ -20,7 +20,7 @@ def concluded(baseline_us: float, candidate_us: float) -> Evidence | None:
     ]
     for arm, us in (("baseline", baseline_us), ("candidate", candidate_us)):
         batches += [batch(arm, 20, number=n, idle_ns=int(us * 1e3)) for n in range(5)]
-    return IdleAtGate().judge_conclude(SimpleNamespace(batches=batches))  # type: ignore[arg-type]
+    return IdleAtGate().judge_conclude(SimpleNamespace(batches=batches, measured=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("baseline", "candidate"), [(20.0, 25.0), (1000.0, 1300.0), (1000.0, 20.0)])

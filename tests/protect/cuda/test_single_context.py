@@ -17,7 +17,7 @@ def concluded(baseline_us: list[float], candidate_us: list[float]) -> Evidence |
     for arm, drains in (("baseline", baseline_us), ("candidate", candidate_us)):
         batches += [batch(arm, 20, number=n, us=2000.0, drain_us=us) for n, us in enumerate(drains)]
         batches += [batch(arm, 20, drain_us=1e6, purpose="warm_up"), batch(arm, 0, drain_us=1e6)]
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name="cuda"))
+    judge = SimpleNamespace(batches=batches, measured=None, device=SimpleNamespace(name="cuda"))
     return SingleContext().judge_conclude(judge)  # type: ignore[arg-type]
 
 

@@ -39,7 +39,7 @@ def of(batches: list[Batch], rounds: int = ROUNDS) -> Any:
     judge = SimpleNamespace(batches=batches, issued=issued, case=case, cast=SimpleNamespace(roles=ROLES))
     judge.clocked = {b.sequence: (b.purpose, b.round, b.arm, b.issued_ns, b.done_ns) for b in batches}
     judge.time_ns = lambda b: b.elapsed_ns
-    judge.measured = SimpleNamespace(schedule=SimpleNamespace(calls=Calls((4, 20), (4, 20))), rounds=[])
+    judge.measured = SimpleNamespace(schedule=SimpleNamespace(calls=Calls((4, 20), (4, 20))), rounds=[], stamped=[])
     judge.measured.rounds = rounds_of(judge, [b for b in batches if b.timed])
     return judge
 

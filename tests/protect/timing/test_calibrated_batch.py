@@ -27,7 +27,7 @@ def concluded(
             batch("candidate", 20, number=number, us=candidate_us),
         ]
         batches += [batch("candidate", 4, number=number, us=1.0), batch("candidate", 20, us=1.0, purpose="warm_up")]
-    measured = SimpleNamespace(schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
+    measured = SimpleNamespace(stamped=[], schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
     judge = SimpleNamespace(batches=batches, measured=measured, device=SimpleNamespace(name=device))
     return CalibratedBatch().judge_conclude(judge)  # type: ignore[arg-type]
 

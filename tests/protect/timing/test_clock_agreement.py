@@ -39,7 +39,7 @@ def concluded(
     made.serial = {arm: [1e3 * us, 1e3 * us, 50e3 * us] for arm, us in (alone or {}).items()}
     if stamps:
         made.busy, made.kernels = rounds(stamps, 0.0), {"candidate": kernels}
-    batch = SimpleNamespace(timed=True, arm="candidate", calls=CALLS, unseen_ns=round(unseen_us * 1e3))
+    batch = SimpleNamespace(timed=True, arm="candidate", calls=CALLS, mode="graph", unseen_ns=round(unseen_us * 1e3))
     judge: Any = SimpleNamespace(measured=made, batches=[batch] * 8)
     return ClockAgreement(**knobs).judge_conclude(judge)
 

@@ -19,7 +19,7 @@ def concluded(baseline_us: list[float], candidate_us: list[float], device: str =
             batches.append(batch(arm, 20, number=number, drain_us=us))
         batches += [batch(arm, 20, number=-1, purpose=purpose, drain_us=1e9) for purpose in ("warm_up", "dropped", "device")]
         batches.append(batch(arm, 4, drain_us=1e9))
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
+    judge = SimpleNamespace(batches=batches, measured=None, device=SimpleNamespace(name=device))
     return DrainBound().judge_conclude(judge)  # type: ignore[arg-type]
 
 

@@ -25,7 +25,7 @@ def sampled(short_us: float, long_us: tuple[float, float], empty_us: float = 50.
 
 def said(batches: list[Batch], device: str = "cpu") -> list[str]:
     """(padded, early)."""
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
+    judge = SimpleNamespace(batches=batches, measured=None, device=SimpleNamespace(name=device))
     return [e.status for e in WallClockBound().judge_conclude(judge)]  # type: ignore[arg-type]
 
 

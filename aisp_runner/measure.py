@@ -1,4 +1,4 @@
-"""From a schedule to samples: rounds in every set of processes, then what else is asked of the clocks."""
+"""From a schedule to samples: rounds in every set by the clock that decides, then what else is asked of the clocks."""
 
 from __future__ import annotations
 

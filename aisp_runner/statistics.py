@@ -87,7 +87,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the judge's clock says of a case."""
+    """What the clock that decides says of a case: the judge's, or the device's time stamps."""
 
     by_process: tuple[tuple[float, ...], ...]
     """ln(baseline / candidate) of the neighbours that decided, by process: the k-th long batch of the baseline in a round and

@@ -131,8 +131,7 @@ def device_report(said: Any) -> dict[str, Any] | None:
     """A worker's time stamps: data from an untrusted process, so only numbers in range are taken."""
     if not isinstance(said, dict):
         return None
-    keys = ("kernels", "busy_ns", "span_ns", "call_ns")
-    values = {key: said.get(key) for key in keys}
+    values = {key: said.get(key) for key in ("kernels", "busy_ns", "span_ns", "call_ns", "quarter_ns")}
     if all(isinstance(v, int | float) and not isinstance(v, bool) and 0 < v < 1 << 62 for v in values.values()):
         return values
     return {"error": str(said.get("error", "no time stamps"))[:200]}
@@ -346,7 +345,8 @@ class Judge:
             self._snapshot(arm, batch)
             batch.snapped_ns = time.perf_counter_ns()
             batch.drain_ns = self.device.drained(arm.pids, marks)
-            batch.clock_mhz = self.state.clock_mhz() if isinstance(self.state, GpuState) and purpose == "round" else None
+            if isinstance(self.state, GpuState) and purpose in ("round", "device"):
+                batch.clock_mhz = self.state.clock_mhz()
             self.shields.run("after_batch", self, batch)
         done = arm.finish(batch.sequence)
         batch.reported_ns, batch.device = done["reported_ns"], device_report(done.get("device"))

@@ -115,6 +115,7 @@ def _measured(record: Data) -> Data:
         told |= {f"speedup.{key}": record["speedup"][key] for key in ("value", "low", "high", "confidence", "margin", "mde")}
         clock = record["clock"] or {}
         told |= {key: clock.get(key) for key in ("baseline_us", "candidate_us")}
+        told |= {"clock.source": "device"} if report.stamped(record) else {}
     return told
 
 

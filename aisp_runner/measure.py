@@ -1,4 +1,4 @@
-"""From a schedule to samples: rounds in every set of processes, then what else is asked of the clocks."""
+"""From a schedule to samples: rounds in every set by the clock that decides, then what else is asked of the clocks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from aisp_runner import device_rounds
 from aisp_runner.arm import ArmTimeout, NotReady
 from aisp_runner.calibrate import Schedule, fall_back
 from aisp_runner.cast import ARMS
 from aisp_runner.judge import Batch, Judge
+from aisp_runner.rounds import over, palindrome, turned, verify
 from aisp_runner.state import mismatched
-from aisp_runner.statistics import Calls, Round, estimate, median, order
+from aisp_runner.statistics import Estimate, Round, by_stamps, estimate, median
 
 GAP_CALLS = 64
 """Calls by which the gap between launches on a stream is found: few enough to fit behind the gate."""
 
 UNSEEN, UNSEEN_NS = 0.003, 5_000
 """A batch's time may be wrong by this share of itself, or by this much, ns, whichever is more."""
-
-NO_STAMPS = "measure.device_clock is off: install cupti-python, or take the seconds that measure.device_clock=kineto costs"
 
 
 @dataclass
@@ -40,12 +40,31 @@ class Measurement:
     """Kernels a call, by arm."""
     no_device_clock: str = ""
     """Why there are no device rounds."""
+    stamped: list[Round] = field(default_factory=list)
+    """Where time stamps decide: times of a call in each batch, the lower quartile. Empty where the judge's clock decides."""
+    why_device: str = ""
+    """Why time stamps decide, or ""."""
     serial: dict[str, list[float]] = field(default_factory=dict)
     """One-call batches, less the shortest empty one: another process on the GPU makes a batch longer, and none shorter."""
     unsettled_ns: float = 0.0
     """By how much empty batches differ, which a one-call batch does as well: twice their median less the shortest."""
     launch_gap: dict[str, float] = field(default_factory=dict)
     """What a call takes longer when it is launched on a stream than in a graph."""
+
+    @property
+    def source(self) -> str:
+        """Whose clock decides: sealed, the judge's, or device."""
+        return "device" if self.stamped else "sealed"
+
+    @property
+    def purpose(self) -> str:
+        """Of the batches whose times decide."""
+        return "device" if self.stamped else "round"
+
+    def estimate(self, sealed: bool = True) -> Estimate:
+        """What the clock that decides says. sealed: see statistics.estimate. Raises ValueError without a round."""
+        own = estimate(self.rounds, self.schedule.calls, sealed)
+        return by_stamps(self.stamped, own) if self.stamped else own
 
 
 def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
@@ -66,32 +85,34 @@ def measure(judge: Judge, schedule: Schedule, progress: Callable[[int, int], Non
 def _measured(judge: Judge, schedule: Schedule, progress: Callable[[int, int], None]) -> Measurement:
     made = Measurement(schedule)
     _rounds(judge, made, progress)
+    if made.why_device:
+        device_rounds.decide(judge, made, progress)
+        if not made.stamped:
+            _rounds(judge, made, progress)
     judge.process = 0
     if not judge.shields.on("output.poisoned_outputs"):
         judge.check_once(
             [next(b for b in reversed(judge.batches) if b.arm == arm and b.calls and not b.process) for arm in ARMS]
         )
-    if made.schedule.mode != "wall" and not judge.refused():
+    if made.schedule.mode != "wall" and not made.stamped and not judge.refused():
         _serial(judge, made)
-        _device(judge, made)
+        device_rounds.beside(judge, made)
         _gap(judge, made)
     return made
 
 
 def _rounds(judge: Judge, made: Measurement, progress: Callable[[int, int], None]) -> None:
-    wanted, start = judge.case.measure, time.monotonic()
-    for number in range(wanted.rounds):
-        for process in range(len(judge.cast.sets)):
+    """Rounds by the judge's clock, after those that there are. They end early where time stamps are to decide."""
+    wanted, sets, start_s = judge.case.measure, len(judge.cast.sets), time.monotonic()
+    for number in range(len(made.rounds) // sets, wanted.rounds):
+        for process in range(sets):
             judge.process = process
             made.rounds.append(_steady_round(judge, made, number))
         judge.note_state()
         progress(number + 1, wanted.rounds)
-        done = number + 1
-        if done < wanted.min_rounds or (done % 2 and done > 1):
-            continue
-        if time.monotonic() - start > wanted.seconds or judge.refused():
-            break
-        if estimate(made.rounds, made.schedule.calls).enough(wanted.half_width):
+        if number + 1 >= wanted.min_rounds:
+            made.why_device = device_rounds.why(judge, made)
+        if made.why_device or over(judge, made, number + 1, start_s):
             break
 
 
@@ -129,38 +150,16 @@ def _usually_unseen_ns(batches: Sequence[Batch]) -> float:
 def _round(judge: Judge, schedule: Schedule, number: int) -> Round:
     mode, calls = schedule.mode, schedule.calls
     empty = judge.run("baseline", 0, 1, mode, "round", number).elapsed_ns
-    done = _palindrome(judge, calls, mode, "round", number)
+    done = palindrome(judge, calls, mode, "round", number)
     long = {role: tuple(float(judge.time_ns(b)) for b in done if b.arm == role) for role in judge.cast.roles}
     short: dict[str, float] = {}
     if judge.process == 0:
         few = {arm: calls.of(arm)[0] for arm in ARMS}
         judge.draw(few)
-        ran = [judge.run(arm, few[arm], calls.of(arm)[1], mode, "round", number) for arm in _order(judge, number, ARMS)]
-        _verify(judge, ran)
+        ran = [judge.run(arm, few[arm], calls.of(arm)[1], mode, "round", number) for arm in turned(judge, number, ARMS)]
+        verify(judge, ran)
         short = {b.arm: float(judge.time_ns(b)) for b in ran}
     return Round(judge.process, float(empty), short, long)
-
-
-def _palindrome(judge: Judge, calls: Calls, mode: str, purpose: str, number: int) -> list[Batch]:
-    """Two long batches of each arm, on two draws of content that all arms share: A B C C B A, B C A A C B or C A B B A C."""
-    done: list[Batch] = []
-    first = _order(judge, number, judge.cast.roles)
-    for half in (first, first[::-1]):
-        judge.draw({role: calls.of(role)[1] for role in judge.cast.roles})
-        ran = [judge.run(role, calls.of(role)[1], calls.of(role)[1], mode, purpose, number) for role in half]
-        _verify(judge, ran)
-        done += ran
-    return done
-
-
-def _order(judge: Judge, number: int, roles: tuple[str, ...]) -> tuple[str, ...]:
-    """Rotated from round to round, and from one set of processes to the next."""
-    return order(number + judge.process, roles)
-
-
-def _verify(judge: Judge, ran: list[Batch]) -> None:
-    if judge.shields.on("output.poisoned_outputs"):
-        judge.verify([b for b in ran if b.arm in ARMS])
 
 
 def _serial(judge: Judge, made: Measurement) -> None:
@@ -170,48 +169,13 @@ def _serial(judge: Judge, made: Measurement) -> None:
         judge.run("baseline", 0, 1, mode, "serial", number)
         judge.draw(dict.fromkeys(ARMS, 1))
         ran = [judge.run(arm, 1, made.schedule.calls.of(arm)[1], mode, "serial", number) for arm in ARMS]
-        _verify(judge, ran)
+        verify(judge, ran)
         took += [(batch.arm, batch.elapsed_ns) for batch in ran]
     if not took:
         return
     empty = [float(b.elapsed_ns) for b in judge.batches if not b.calls and b.purpose in ("round", "serial")]
     made.serial = {arm: [float(ns - min(empty)) for who, ns in took if who == arm] for arm in ARMS}
     made.unsettled_ns = 2 * (median(empty) - min(empty))
-
-
-def _device(judge: Judge, made: Measurement) -> None:
-    """Palindromes of the first set under the profiler."""
-    wanted, calls, judge.process = judge.case.measure, made.schedule.calls, 0
-    if wanted.device_clock not in ("cupti", "kineto"):
-        made.no_device_clock = NO_STAMPS
-        return
-    if judge.case.ranks > 1:
-        made.no_device_clock = f"{judge.case.ranks} ranks run on as many GPUs, whose clocks have no common start"
-        return
-    for number in range(wanted.device_rounds):
-        try:
-            done = _palindrome(judge, calls, "profiled", "device", number)
-        except ArmTimeout as stuck:
-            made.no_device_clock = f"{stuck} launches more than fits behind the gate, so no time stamps were taken"
-            break
-        odd = next((b for b in done if b.device is None or "error" in b.device), None)
-        if odd is not None:
-            made.no_device_clock = f"{odd.arm}: {(odd.device or {}).get('error', 'no time stamps')}"
-            break
-        made.busy.append(_device_round(judge, done, "call_ns"))
-        made.span.append(_device_round(judge, done, "span_ns"))
-        made.kernels = {b.arm: (b.device or {})["kernels"] / b.calls for b in done}
-    if made.no_device_clock:
-        made.busy, made.span = [], []
-
-
-def _device_round(judge: Judge, done: list[Batch], key: str) -> Round:
-    """call_ns is a time a call; a round holds times a batch."""
-    times = {
-        role: tuple(float(b.device[key]) * (b.calls if key == "call_ns" else 1) for b in done if b.arm == role and b.device)
-        for role in judge.cast.roles
-    }
-    return Round(judge.process, 0.0, {}, times)
 
 
 def _gap(judge: Judge, made: Measurement) -> None:

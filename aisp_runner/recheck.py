@@ -143,16 +143,23 @@ def _rounds(kept: Iterable[dict[str, Any]]) -> tuple[set[tuple[int, int]], set[i
 
 
 def _numbering(r: dict[str, Any]) -> list[Difference]:
-    """Rounds that are missing: every set of processes has 0, 1, 2, ... up to the same one; of a VALID record."""
-    rounds, sets = _rounds(s for s in r["samples"] if s["purpose"] == "round")
-    if r["status"] != "VALID" or not rounds:
+    """Rounds that are missing, by the judge's clock or by time stamps where those decided; of a VALID record."""
+    if r["status"] != "VALID":
+        return []
+    return [*_missing(r, "round", "round"), *(_missing(r, "device", "stamped round") if record.by_device(r) else [])]
+
+
+def _missing(r: dict[str, Any], purpose: str, name: str) -> list[Difference]:
+    """Every set of processes has 0, 1, 2, ... up to the same one."""
+    rounds, sets = _rounds(s for s in r["samples"] if s["purpose"] == purpose)
+    if not rounds:
         return []
     numbers = {number for _, number in rounds}
     if max(*sets, *numbers) >= len(r["samples"]):  # a number that was made up: the list of what is missing would be endless
         return [Difference("numbers of rounds and sets", f"below {len(r['samples'])}", str(max(*sets, *numbers)))]
     everything = {(process, number) for process in range(max(sets) + 1) for number in range(max(numbers) + 1)}
     return [
-        Difference(f"round {number} of set {process}", "in the samples", "missing")
+        Difference(f"{name} {number} of set {process}", "in the samples", "missing")
         for process, number in sorted(everything - rounds)
     ]
 

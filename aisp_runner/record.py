@@ -17,7 +17,7 @@ from typing import Any
 from aisp_runner import chain, record_file, verdict
 from aisp_runner.content import installed_root
 from aisp_runner.errors import AispError, ConfigError, DiskError, did_you_mean
-from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate
+from aisp_runner.statistics import Calls, Estimate, Interval, Round, by_stamps, estimate, stamped_rounds
 
 FILE = "records.jsonl"
 """Name of the records in a run's folder."""
@@ -198,7 +198,26 @@ def _sample_contradictions(record: dict[str, Any]) -> list[str]:
     if len(_rounds(record)) != len(numbers):
         whole = "an empty batch of the baseline and two long ones of each arm"
         found.append(f"{len(numbers) - len(_rounds(record))} of {len(numbers)} rounds are incomplete: a round is {whole}")
+    return found + (_device_contradictions(record) if by_device(record) else [])
+
+
+def _device_contradictions(record: dict[str, Any]) -> list[str]:
+    """Of a VALID record that time stamps decide."""
+    found, clock = [], record["clock"]
+    if record["candidate"] is not None:
+        found.append("clock.source is device, and time stamps decide nothing about an outside candidate")
+    if clock["claim"] != "kernel" or clock["mode"] not in ("graph", "gated"):
+        found.append(f"clock.source is device, and time stamps decide no claim of {clock['claim']} in mode {clock['mode']}")
+    numbers, whole = {(s["process"], s["round"]) for s in record["samples"] if s["purpose"] == "device"}, _stamped(record)
+    if len(whole) != len(numbers):
+        lacking = f"{len(numbers) - len(whole)} of {len(numbers)} rounds of time stamps are incomplete"
+        found.append(f"{lacking}: such a round is two batches of each arm")
     return found
+
+
+def by_device(record: dict[str, Any]) -> bool:
+    """Whether the device's time stamps decided, and not the judge's clock. Older records do not say, and none of them did."""
+    return bool((record["clock"] or {}).get("source") == "device")
 
 
 def _variant(arm: str) -> str:
@@ -225,7 +244,7 @@ def _speedup_contradictions(record: dict[str, Any]) -> list[str]:
 def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
     if record.get("unprotected"):
         return []
-    if not _rounds(record):
+    if not _rounds(record) or (by_device(record) and not _stamped(record)):
         return ["there is no round that the speed-up could come from"]
     if (again := estimated(record)) is None or again.speedup is None:
         return ["the samples give a time a call that is not positive, so no speed-up"]
@@ -233,12 +252,18 @@ def _estimate_contradictions(record: dict[str, Any]) -> list[str]:
 
 
 def estimated(record: dict[str, Any]) -> Estimate | None:
-    """The estimator run again on the raw samples; None where there is no complete round.
+    """The estimator run again on the raw samples, of the clock that decided; None where there is no complete round.
 
     Also None for an unprotected record: its numbers may come from the worker's own clock, and claim nothing.
     """
     rounds = [] if record.get("unprotected") else _rounds(record)
-    return estimate(rounds, _calls(record)) if rounds else None
+    if not rounds:
+        return None
+    sealed = estimate(rounds, _calls(record))
+    if not by_device(record):
+        return sealed
+    stamped = _stamped(record)
+    return by_stamps(stamped, sealed) if stamped else None
 
 
 def misstated(record: dict[str, Any], again: Estimate) -> list[tuple[str, Any, float | None]]:
@@ -278,6 +303,12 @@ def _number(value: Any) -> str:
 def _calls(record: dict[str, Any]) -> Calls:
     calls = record["clock"]["calls"]
     return Calls(tuple(calls["baseline"]), tuple(calls["candidate"]))
+
+
+def _stamped(record: dict[str, Any]) -> list[Round]:
+    """The complete rounds of time stamps."""
+    told = [s for s in record["samples"] if s["purpose"] == "device" and "quarter_ns" in (s.get("device") or {})]
+    return stamped_rounds((s["process"], s["round"], s["arm"], s["device"]["quarter_ns"]) for s in told)
 
 
 def _rounds(record: dict[str, Any]) -> list[Round]:

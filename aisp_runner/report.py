@@ -31,6 +31,9 @@ HEADINGS = ("workload", "variant", "case", "speed-up", "MDE", "baseline us", "op
 NUMBERS = (3, 4, 5, 6)
 """Columns of numbers, to the right."""
 UNPROTECTED = "UNPROTECTED: protections were switched off. These numbers are no evidence of anything."
+STAMPS = "stamps"
+"""Behind a speed-up that the device's time stamps decided."""
+STAMPED = f"{STAMPS}: another process computes on the GPU, so the device's time stamps decided and not the judge's clock."
 LOG_WIDTH = 140
 """Columns of a log that is no terminal."""
 
@@ -114,6 +117,8 @@ class Console:
         for record in records:
             if record["status"] in ("INVALID", "ERROR", "INCONCLUSIVE"):
                 self.write(reason_line(record), STYLES[record["status"]])
+        if any(stamped(record) for record in records):
+            self.write(STAMPED, "yellow")
         for line in compare.lines(records):
             self.write(line)
         for line in skip_lines(skips):
@@ -197,12 +202,18 @@ def has_numbers(record: dict[str, Any]) -> bool:
 
 
 def speedup_text(record: dict[str, Any]) -> str:
-    """2.10x [2.05, 2.14], with as many decimals as the interval needs, or nothing."""
+    """2.10x [2.05, 2.14], with as many decimals as the interval needs, or nothing; "stamps" behind it where those decided."""
     if not has_numbers(record):
         return ""
     s = record["speedup"]
     digits = 2 if s["high"] - s["low"] >= 0.02 else 3 if s["high"] - s["low"] >= 0.002 else 4
-    return f"{s['value']:.{digits}f}x [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
+    text = f"{s['value']:.{digits}f}x [{s['low']:.{digits}f}, {s['high']:.{digits}f}]"
+    return f"{text} {STAMPS}" if stamped(record) else text
+
+
+def stamped(record: dict[str, Any]) -> bool:
+    """Whether it has a number that the device's time stamps decided."""
+    return has_numbers(record) and (record["clock"] or {}).get("source") == "device"
 
 
 def detectable_text(record: dict[str, Any]) -> str:
@@ -300,7 +311,8 @@ def to_markdown(records: Sequence[dict[str, Any]], skips: Sequence[Skip]) -> str
         lines += ["| " + " | ".join(cells) + " |" for cells in rows]
     else:
         lines.append("Nothing was measured.")
-    refused = [f"- {escaped(reason_line(r))}" for r in records if r["status"] != "VALID"]
+    refused = [f"- {escaped(STAMPED)}"] if any(stamped(record) for record in records) else []
+    refused += [f"- {escaped(reason_line(r))}" for r in records if r["status"] != "VALID"]
     compared = [f"- {escaped(line.strip())}" for line in compare.lines(records) if line.strip()]
     skipped = [f"- {escaped(line)}" for line in skip_lines(skips)]
     for block in (refused, compared, skipped):

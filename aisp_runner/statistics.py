@@ -10,8 +10,8 @@ the reasons, the sources and the simulations.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from aisp_runner.intervals import (
     CONFIDENCE,
@@ -28,8 +28,8 @@ from aisp_runner.intervals import (
 )
 
 __all__ = [
-    "Calls", "Estimate", "Interval", "Round", "detectable", "deviation", "estimate", "mean_interval", "median",
-    "median_interval", "order", "sign_rank", "student",
+    "Calls", "Estimate", "Interval", "Round", "by_stamps", "detectable", "deviation", "estimate", "mean_interval", "median",
+    "median_interval", "order", "sign_rank", "stamped_rounds", "student",
 ]  # fmt: skip
 
 QUIET = 4.0
@@ -87,7 +87,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the judge's clock says of a case."""
+    """What the clock that decides says of a case: the judge's, or the device's time stamps."""
 
     by_process: tuple[tuple[float, ...], ...]
     """ln(baseline / candidate) of the neighbours that decided, by process: the k-th long batch of the baseline in a round and
@@ -165,6 +165,28 @@ def estimate(rounds: Sequence[Round], calls: Calls, sealed: bool = True) -> Esti
         scatter=ratios.scatter(),
         used=sum(map(len, ratios.values)) / sum(map(len, pairs)),
     )
+
+
+def by_stamps(rounds: Sequence[Round], sealed: Estimate) -> Estimate:
+    """The speed-up by the device's time stamps, whose rounds hold times a call. What the judge's clock says of batches without
+    calls, and of the slope that a plain harness would use, is still the sealed one's.
+    """
+    one = Calls((1, 1), (1, 1))
+    return replace(estimate(rounds, one), handshake_ns=sealed.handshake_ns, naive=sealed.naive)
+
+
+def stamped_rounds(told: Iterable[tuple[int, int, str, float]]) -> list[Round]:
+    """The whole rounds among times a call by time stamps, in the order they were run: two of each arm that there is.
+
+    told: process, round, arm, ns.
+    """
+    grouped: dict[tuple[int, int], dict[str, tuple[float, ...]]] = {}
+    for process, number, arm, ns in told:
+        times = grouped.setdefault((number, process), {})
+        times[arm] = (*times.get(arm, ()), float(ns))
+    arms = {"baseline", "candidate"}.union(*grouped.values())
+    whole = [key for key, times in grouped.items() if times.keys() == arms and all(len(ns) == 2 for ns in times.values())]
+    return [Round(process, 0.0, {}, grouped[number, process]) for number, process in sorted(whole)]
 
 
 def detectable(centres: Sequence[float]) -> float | None:

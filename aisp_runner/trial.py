@@ -80,7 +80,7 @@ class Trial:
         case, evidence = self.case, merge(self.shields.evidence)
         sealed = self.shields.on("timing.wall_clock_bound")
         made = self.measured if self.measured is not None and self.measured.rounds and self.fault is None else None
-        times = estimate(made.rounds, made.schedule.calls, sealed) if made else None
+        times = made.estimate(sealed) if made else None
         judged = verdict.decide(evidence, self.fault, case.phase, times, case.require)
         valid = judged.status == "VALID"
         self.stages_s["total"] = (time.perf_counter_ns() - self.start_ns) / 1e9
@@ -135,6 +135,8 @@ class Trial:
         return {
             "mode": schedule.mode if self.case.device == "cuda" else "shared_memory",
             "claim": self.case.claim,
+            "source": made.source,
+            "why_device": made.why_device,
             "why_not_gated": schedule.reason,
             "calls": to_json(schedule.calls),
             "processes": len(times.by_process),

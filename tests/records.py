@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aisp_runner import verdict
-from aisp_runner.statistics import Calls, Interval, Round, estimate, order
+from aisp_runner.statistics import Calls, Interval, Round, by_stamps, estimate, order, stamped_rounds
 
 CALLS = (4, 20)
 MARGIN = 0.02
@@ -127,6 +127,33 @@ def valid_record(baseline_us: float = 800.0, candidate_us: float = 400.0, **chan
         "started": "2025-01-02T03:04:05+00:00",
     }
     return {**made, **changes}
+
+
+def stamped_record(baseline_us: float = 54.0, candidate_us: float = 27.0, **changes: Any) -> dict[str, Any]:
+    """A VALID record that time stamps decided, of three rounds in either set, beside a neighbour on the GPU."""
+    made = valid_record()
+    us = {"baseline": baseline_us, "candidate": candidate_us, "control": baseline_us}
+    clock_ns, samples = max(s["done_ns"] for s in made["samples"]), []
+    for number in range(3):
+        for process in range(2):
+            half = order(number + process, list(us))
+            for arm in (*half, *half[::-1]):
+                made_of = sample("device", process, number, arm, 8, clock_ns + 1000, 4_000_000)
+                ns = 1000 * us[arm] * (1 + 0.001 * number)
+                device = {"kernels": 8, "busy_ns": 8 * ns, "span_ns": 9 * ns, "call_ns": 1.3 * ns, "quarter_ns": ns}
+                samples.append(made_of | {"mode": "profiled", "device": device})
+                clock_ns = made_of["done_ns"]
+    told = stamped_rounds((s["process"], s["round"], s["arm"], s["device"]["quarter_ns"]) for s in samples)
+    sealed = estimate(sampled({"baseline": 800.0, "candidate": 400.0, "control": 800.0})[0], Calls(CALLS, CALLS))
+    e = by_stamps(told, sealed)
+    assert e.speedup is not None and e.control is not None
+    said = {"margin": MARGIN, "mde": e.mde, "floor": e.floor, "used": e.used, "processes": len(e.by_process)}
+    made["case"]["device"] = "cuda"
+    made["samples"] += samples
+    made["clock"] |= {f"{arm}_us": ns / 1000 for arm, ns in e.arms_ns.items()}
+    made["clock"] |= {"mode": "graph", "source": "device", "why_device": "another process computes on the GPU"}
+    made |= {"speedup": as_json(e.speedup) | said, "control": as_json(e.control)}
+    return {**made, "outcome": verdict.outcome(e.speedup, MARGIN, e.floor), **changes}
 
 
 def refused_record(status: str = "INVALID", reason: str = "memory.late_writes", **changes: Any) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def text_as_code(path: str, tree: ast.Module) -> Iterator[str]:
             yield f"{node.lineno}: imports {name}"
 
 
-PURE = r"aisp_runner\.(statistics|intervals|verify|sources|case|gpu_use|host|system)\b"
+PURE = r"aisp_runner\.(statistics|intervals|verify|sources|case|gpu_use|host|sharing|system)\b"
 """Modules without a state of their own, which a protection may use inside its functions."""
 
 

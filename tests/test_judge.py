@@ -164,7 +164,7 @@ def test_agreeing_leaves_no_evidence(server: ForkServer, tmp_path: Path) -> None
         assert len(judge.shields.evidence) == before and judge.comparisons == []
 
 
-STAMPS = {"kernels": 4, "busy_ns": 10_000, "span_ns": 12_000, "call_ns": 2_500.5}
+STAMPS = {"kernels": 4, "busy_ns": 10_000, "span_ns": 12_000, "call_ns": 2_500.5, "quarter_ns": 2_400}
 
 
 @pytest.mark.parametrize(
@@ -180,6 +180,8 @@ STAMPS = {"kernels": 4, "busy_ns": 10_000, "span_ns": 12_000, "call_ns": 2_500.5
         (STAMPS | {"busy_ns": -5}, {"error": "no time stamps"}),
         (STAMPS | {"call_ns": float("nan")}, {"error": "no time stamps"}),
         (STAMPS | {"call_ns": float("inf")}, {"error": "no time stamps"}),
+        (STAMPS | {"quarter_ns": -1}, {"error": "no time stamps"}),
+        ({key: value for key, value in STAMPS.items() if key != "quarter_ns"}, {"error": "no time stamps"}),
         (STAMPS | {"kernels": True}, {"error": "no time stamps"}),
         (STAMPS | {"span_ns": "12"}, {"error": "no time stamps"}),
     ],

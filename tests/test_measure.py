@@ -8,39 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import bench_of, case, opened, tried, tried_on
+from bench import bench_of, case, tried, tried_on
+from gated import FEW, LENIENT, SPINS, gated, stamps
 
 from aisp_runner import record
 from aisp_runner.arm import ArmTimeout, CannotCapture
-from aisp_runner.calibrate import Schedule
 from aisp_runner.case import Measure, Plan
 from aisp_runner.forkserver import ForkServer
 from aisp_runner.intervals import centre
 from aisp_runner.judge import ARMS, Batch, Judge
-from aisp_runner.measure import Measurement, measure, unseen
-from aisp_runner.protect import registry
+from aisp_runner.measure import unseen
 from aisp_runner.state import GpuReading, GpuState
 from aisp_runner.statistics import Calls, Estimate, Interval, Round, estimate, mean_interval, median, student
 
 pytest_plugins = ("shared_server",)
-
-SPINS = """
-    def candidate(a, b, c):
-        end = time.perf_counter() + 0.0005
-        torch.add(a, b, out=c)
-        while time.perf_counter() < end:
-            pass
-
-    def baseline(a, b, c):
-        end = time.perf_counter() + 0.001
-        torch.add(a, b, out=c)
-        while time.perf_counter() < end:
-            pass
-"""
-"""A candidate of half a millisecond, and a baseline of a whole one."""
-
-LENIENT = registry.select({"disable": ["timing.drain_bound"]})
-"""On a busy machine the drain bound has a say of its own."""
 
 ROLES = ("baseline", "candidate", "control")
 SETS, ROUNDS = 2, 4
@@ -316,41 +297,7 @@ def test_a_round_is_kept_whose_clocks_are(server: ForkServer, tmp_path: Path, mh
     assert made["clock"]["dropped"] == 0 and not [s for s in made["samples"] if s["purpose"] == "dropped"]
 
 
-# Gated modes: a CPU has no gate, so the batches are run without one under the names of these modes
-
-
-class Gated(Judge):
-    """Runs gated batches as wall batches of that name, until one cannot be made ready any more."""
-
-    fits: float = float("inf")
-    """Gated batches until then."""
-    fault: Exception = ArmTimeout("candidate candidate")
-    stamps: Any = None
-    """What the device says of a profiled batch, from its calls."""
-
-    def run(self, role: str, calls: int, window: int, mode: str, purpose: str = "warm_up", round_: int = -1) -> Batch:
-        if mode != "wall":
-            self.fits -= 1
-            if self.fits < 0:
-                raise self.fault
-        batch = super().run(role, calls, window, "wall", purpose, round_)
-        batch.mode = mode
-        batch.device = self.stamps(batch) if mode == "profiled" and self.stamps else None
-        return batch
-
-
-FEW = Calls((1, 3), (1, 3))
-
-
-def gated(server: ForkServer, folder: Path, mode: str = "gated", **changes: Any) -> tuple[Judge, Measurement]:
-    """Two rounds of a judge whose class has these values."""
-    knobs = {"processes": 1, "control": False, "rounds": 2, "half_width": 10.0, "calls": (1, 3), "verify_seconds": 0.002}
-    knobs |= {"device_clock": "off"} | changes.pop("knobs", {})
-    kind = type("Gated", (Gated,), changes)
-    with opened(server, folder, SPINS, kind=kind, n=64, measure=Measure(**knobs), protections=LENIENT) as judge:
-        judge.measured = measure(judge, Schedule(FEW, mode), lambda done, of: None)
-        judge.shields.run("conclude", judge)
-    return judge, judge.measured
+# Gated modes
 
 
 def purposes(judge: Judge) -> dict[str, int]:
@@ -401,12 +348,6 @@ def test_the_gap_between_launches_is_what_a_stream_takes_longer_than_a_graph(ser
 def test_a_gap_that_cannot_be_measured_stays_unmeasured(server: ForkServer, tmp_path: Path) -> None:
     _, made = gated(server, tmp_path, "graph", fits=14 + 4, knobs={"serial": 0})
     assert made.launch_gap == {} and made.schedule.mode == "graph" and len(made.rounds) == 2
-
-
-def stamps(batch: Batch) -> dict[str, Any]:
-    """2 us a kernel, two kernels a call of the baseline and one of the candidate, 100 us from first to last."""
-    each = 2 if batch.arm == "baseline" else 1
-    return {"kernels": each * batch.calls, "busy_ns": 2e3 * each * batch.calls, "span_ns": 1e5, "call_ns": 2e3 * each}
 
 
 def test_the_devices_own_time_is_read_in_palindromes_of_the_first_set(server: ForkServer, tmp_path: Path) -> None:

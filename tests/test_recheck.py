@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from doctored import a_run, contradictions, doctor, rebuild
+from records import stamped_record
 
-from aisp_runner import chain, record
+from aisp_runner import chain, recheck, record
 from aisp_runner.protect import registry
 from aisp_runner.recheck import ESSENTIAL
 from aisp_runner.verify_record import verify
@@ -193,3 +194,11 @@ def test_what_no_number_depends_on_is_told_by_the_chain_alone() -> None:
 
 def test_the_essential_protections_are_essential() -> None:
     assert set(ESSENTIAL) <= {name for name, kind in registry.known().items() if kind.essential}
+
+
+def test_a_round_of_time_stamps_that_was_left_out_is_missed_where_they_decided() -> None:
+    r = stamped_record()
+    assert not [found for found in recheck.contradictions(r) if "stamped round" in found.what]
+    r["samples"] = [s for s in r["samples"] if (s["purpose"], s["process"], s["round"]) != ("device", 0, 1)]
+    told = [found for found in recheck.contradictions(r) if "stamped round" in found.what]
+    assert told == [recheck.Difference("stamped round 1 of set 0", "in the samples", "missing")]

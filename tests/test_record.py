@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from records import refused_record, sample, valid_record
+from records import refused_record, sample, stamped_record, valid_record
 
 from aisp_runner import record
 from aisp_runner.content import content_root
@@ -151,6 +151,55 @@ def test_an_honest_record_contradicts_nothing() -> None:
     record.validate(untold)
     assert record.recompute(untold) == []
     assert record.recompute(refused_record("ERROR", reasons=[], clock=None, samples=[], errors={})) == []
+
+
+def stamped(r: dict[str, Any]) -> list[dict[str, Any]]:
+    return [s for s in r["samples"] if s["purpose"] == "device"]
+
+
+def test_a_speed_up_by_time_stamps_comes_from_the_samples_that_have_them() -> None:
+    r = stamped_record()
+    record.validate(r)
+    assert record.recompute(r) == []
+    again = record.estimated(r)
+    assert again is not None and again.speedup is not None and again.speedup.value == pytest.approx(2)
+    assert again.arms_ns["baseline"] == pytest.approx(54_000, rel=0.01), "and not the 800 us of the judge's clock"
+
+
+STAMPED: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "taken for the judge's clock": (
+        lambda r: r["clock"].update(source="sealed"),
+        "baseline_us is 54.054, and the samples give",
+    ),
+    "written as by an older version": (lambda r: r["clock"].pop("source"), "baseline_us is 54.054, and the samples give"),
+    "stamps that were made shorter": (
+        lambda r: [s["device"].update(quarter_ns=1e4) for s in stamped(r) if s["arm"] == "candidate"],
+        "speedup.value is 2, and the samples give 5.4",
+    ),
+    "no stamps": (
+        lambda r: r.update(samples=[s for s in r["samples"] if s["purpose"] != "device"]),
+        "there is no round that the speed-up could come from",
+    ),
+    "a batch left out": (
+        lambda r: r["samples"].remove(stamped(r)[3]),
+        "1 of 6 rounds of time stamps are incomplete: such a round is two batches of each arm",
+    ),
+    "an outside candidate": (
+        lambda r: r.update(candidate="theirs.py::fast"),
+        "clock.source is device, and time stamps decide nothing about an outside candidate",
+    ),
+    "wall time": (
+        lambda r: r["clock"].update(claim="wall", mode="wall"),
+        "clock.source is device, and time stamps decide no claim of wall in mode wall",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), STAMPED.values(), ids=STAMPED)
+def test_a_record_by_time_stamps_contradicts_itself_with(change: Callable[[dict[str, Any]], Any], said: str) -> None:
+    r = stamped_record()
+    change(r)
+    assert any(said in contradiction for contradiction in record.recompute(r)), record.recompute(r)
 
 
 def test_warming_up_is_not_part_of_the_speed_up() -> None:

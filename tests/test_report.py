@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from records import refused_record, valid_record
+from records import refused_record, stamped_record, valid_record
 
 from aisp_runner import report
 from aisp_runner.case import Case, Skip, Source, Tensor, Variant
@@ -216,3 +216,16 @@ def test_markdown_is_a_table_with_reasons_and_skips_below() -> None:
     assert any(line.startswith("- INVALID: ch06") and "a \\| b" in line for line in lines)
     assert lines[-1].startswith("- skipped 3: no NVIDIA GPU")
     assert report.to_markdown([], []) == "Nothing was measured.\n"
+
+
+def test_a_number_that_time_stamps_decided_is_marked_where_it_stands_and_explained_below(drawing: str) -> None:
+    r = stamped_record()
+    assert report.speedup_text(r).endswith("] stamps")
+    shown, plain = told([r]), told([valid_record()])
+    (row,) = (line for line in shown.splitlines() if line.startswith("ch06"))
+    assert "2.0000x [2.0000, 2.0000] stamps" in row
+    assert "stamps: another process computes on the GPU, so the device's time stamps decided" in shown
+    markdown = report.to_markdown([r, valid_record()], [])
+    assert "] stamps |" in markdown and "- stamps: another process computes" in markdown
+    assert "stamps" not in plain and "stamps" not in report.to_markdown([valid_record()], [])
+    assert not report.stamped(stamped_record(quarantined=True))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from aisp_runner.intervals import median, median_interval, reach, student
-from aisp_runner.statistics import Calls, Round, detectable, estimate, order
+from aisp_runner.statistics import Calls, Round, by_stamps, detectable, estimate, order, stamped_rounds
 
 CALLS = Calls((4, 20), (8, 40))
 ARMS = ("baseline", "candidate", "control")
@@ -260,3 +260,19 @@ def test_intervals_hold_the_truth_as_often_as_they_say_also_when_rounds_stop_ear
         stopped_on_width += greedy.speedup is not None and greedy.speedup.low <= 1 <= greedy.speedup.high
     assert held / count == pytest.approx(0.95, abs=4 * math.sqrt(0.95 * 0.05 / count))
     assert stopped_on_width <= held
+
+
+def test_rounds_of_time_stamps_are_whole_and_in_the_order_they_were_run() -> None:
+    told = [(p, n, arm, 100.0 * n + p) for n in (1, 0) for p in (1, 0) for arm in ("baseline", "candidate") * 2]
+    assert [(r.process, r.long_ns["candidate"]) for r in stamped_rounds(told)] == [
+        (0, (0.0, 0.0)), (1, (1.0, 1.0)), (0, (100.0, 100.0)), (1, (101.0, 101.0)),
+    ]  # fmt: skip
+    assert len(stamped_rounds(told[:-1])) == 3, "one batch of that round is missing"
+    assert stamped_rounds([]) == []
+
+
+def test_a_speed_up_by_time_stamps_keeps_what_the_judges_clock_says_of_empty_batches() -> None:
+    sealed = estimate([Round(0, 7e5, {}, {"baseline": (1e6, 1e6), "candidate": (1e6, 1e6)})] * 3, Calls((1, 5), (1, 5)))
+    stamped = by_stamps([Round(0, 0.0, {}, {"baseline": (2e4, 2e4), "candidate": (1e4, 1e4)})] * 3, sealed)
+    assert stamped.speedup is not None and stamped.speedup.value == pytest.approx(2)
+    assert (stamped.baseline_ns, stamped.candidate_ns, stamped.handshake_ns) == pytest.approx((2e4, 1e4, 7e5))

@@ -217,3 +217,18 @@ def test_a_batch_that_is_ready_at_one_time_and_not_at_another_ends_its_case_and_
     made = tried(case(tmp_path), server, tmp_path)
     assert (made["status"], made["reasons"]) == ("ERROR", ["worker.hung"])
     assert made["message"] == f"{stuck}: a batch that had fitted behind the gate could not be made ready again"
+
+
+def test_a_record_that_time_stamps_decided_says_so_and_has_their_numbers(trial: Trial, tmp_path: Path) -> None:
+    made = Measurement(Schedule(Calls((10, 50), (10, 50)), "graph"), seven_rounds(9.0), why_device="somebody is there")
+    us = {"baseline": 8.0, "candidate": 4.0, "control": 8.0}
+    made.stamped = [Round(p, 0.0, {}, {arm: (1e3 * each,) * 2 for arm, each in us.items()}) for p in (0, 1, 0, 1)]
+    on_a_gpu(trial, made)
+    trial.case = dataclasses.replace(trial.case, work_bytes=4e6)
+    told = trial.record(bench_of(Plan((trial.case,)), tmp_path))
+    record.validate(told)
+    clock = told["clock"]
+    assert (clock["source"], clock["why_device"], clock["processes"]) == ("device", "somebody is there", 2)
+    assert (clock["baseline_us"], clock["candidate_us"], clock["control_us"]) == pytest.approx((8.0, 4.0, 8.0))
+    assert told["speedup"]["value"] == pytest.approx(2) and told["roofline"]["bytes_per_s"] == pytest.approx(1e12)
+    assert clock["handshake_us"] == 20.0 and told["status"] == "VALID"

@@ -46,6 +46,7 @@ MEASURE = {
     "seconds": 0.5,
     "verify_seconds": 0.02,
     "device_rounds": 0,
+    "device_clock": "off",
 }
 
 REFUSED = ("INVALID", "INCONCLUSIVE")

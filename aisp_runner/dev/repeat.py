@@ -30,6 +30,7 @@ REPEAT_COLUMNS = (
     Column("wrong", "FASTER/SLOWER"),
     Column("mde", "MDE %", 2, 100),
     Column("floor", "floor %", 2, 100),
+    Column("by_stamps", "decided by stamps"),
     Column("seconds", "s a run", 1),
     Column("problem"),
 )
@@ -139,6 +140,7 @@ def summary(made: list[dict[str, Any]], effect: float) -> dict[str, Any]:
         "mde": _median([m["speedup"]["mde"] for m in good]),
         "floor": _median([m["speedup"]["floor"] for m in good]),
         "stamps": statistics.median(stamps) - 1 if stamps else None,
+        "by_stamps": sum(m["clock"].get("source") == "device" for m in good),
         "modes": sorted({m["clock"]["mode"] for m in good}),
     }
 

@@ -85,7 +85,9 @@ class Compared:
 
 
 def compared(records: Sequence[dict[str, Any]]) -> list[Compared]:
-    """Each case that names its GPU, with its numbers on all of them; a number is taken of VALID records out of quarantine."""
+    """Each case that names its GPU, with its numbers on all of them; a number is taken of VALID records out of quarantine, and
+    of the judge's clock alone: another one's differ from them by more than GPUs do.
+    """
     groups: dict[str, list[dict[str, Any]]] = {}
     for r in records:
         if r["case"].get("gpu") and (r.get("lane") or {}).get("gpu"):
@@ -93,8 +95,10 @@ def compared(records: Sequence[dict[str, Any]]) -> list[Compared]:
     made = []
     for title, mine in groups.items():
         mine.sort(key=_index)
-        numbered = [r for r in mine if r["status"] == "VALID" and r["speedup"] and not r["quarantined"]]
-        missing = tuple(f"GPU {_index(r)} {r['status']}" for r in mine if r not in numbered)
+        stamped = [r for r in mine if (r["clock"] or {}).get("source") == "device"]
+        numbered = [r for r in mine if r["status"] == "VALID" and r["speedup"] and not r["quarantined"] and r not in stamped]
+        lacking = [(r, "by time stamps" if r in stamped else r["status"]) for r in mine if r not in numbered]
+        missing = tuple(f"GPU {_index(r)} {why}" for r, why in lacking)
         made.append(Compared(title, tuple(map(_cell, numbered)), missing))
     return made
 

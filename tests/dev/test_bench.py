@@ -50,3 +50,11 @@ def test_an_error_is_a_message_and_a_status(monkeypatch: pytest.MonkeyPatch, cap
     )
     assert bench.main(["startup", "--runs", "1", "--workloads", "1"]) == 2
     assert "bench: error: startup: python -c" in capsys.readouterr().err
+
+
+def test_repeat_beside_a_neighbour_may_ask_for_time_stamps_at_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr("aisp_runner.dev.repeat.repeat", lambda *_, **named: asked.update(named))
+    words = "repeat --device cuda --measure quick --condition neighbour --device-clock cupti --processes 3"
+    assert bench.main(words.split()) == 0
+    assert (asked["device_clock"], asked["processes"], asked["conditions"]) == ("cupti", 3, ("neighbour",))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aisp_runner.dev.repeat import summary
+from aisp_runner.dev.repeat import REPEAT_COLUMNS, summary
 
 
 def record(value: float, half: float, outcome: str, **more: Any) -> dict[str, Any]:
@@ -35,3 +35,9 @@ def test_refused_runs_are_counted_out_and_told() -> None:
     assert row["runs"] == 1 and row["problem"].startswith("ERROR worker.died")
     nothing = summary([refused], 0.0)
     assert nothing["runs"] == 1 and "sd" not in nothing and nothing["problem"]
+
+
+def test_runs_that_time_stamps_decided_are_counted() -> None:
+    by_stamps = record(1.0, 0.001, "SAME", clock={"mode": "graph", "source": "device"})
+    row = summary([by_stamps, by_stamps, record(1.0, 0.001, "SAME")], 0.0)
+    assert row["by_stamps"] == 2 and "by_stamps" in {column.key for column in REPEAT_COLUMNS}

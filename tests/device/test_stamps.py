@@ -25,7 +25,7 @@ def test_a_plan_that_asks_for_cupti_where_it_is_missing_gets_a_reason_and_no_fau
 
 def test_busy_time_is_the_union_of_kernels_and_a_call_the_mean_of_the_middle_ones() -> None:
     told = stamped((10, 20), (30, 50), (60, 80), (100, 900)).summary(4)
-    assert told == {"kernels": 4, "busy_ns": 850, "span_ns": 890, "call_ns": 20.0}
+    assert told == {"kernels": 4, "busy_ns": 850, "span_ns": 890, "call_ns": 20.0, "quarter_ns": 10.0}
     assert stamped((10, 30), (20, 40)).summary(1)["busy_ns"] == 30, "what overlaps counts once"
 
 

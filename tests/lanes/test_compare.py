@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from records import refused_record, valid_record
+from records import refused_record, stamped_record, valid_record
 
 from aisp_runner.lanes.compare import compared, lines
 from aisp_runner.report import Console, to_markdown
@@ -70,3 +70,8 @@ def test_the_table_of_a_run_and_its_markdown_have_it_and_rows_name_the_gpu() -> 
     Console(told, width=200).table(records, ())
     assert "n=1024 cuda GPU 1" in told.getvalue() and "GPUs compared, speed-up by GPU:" in told.getvalue()
     assert "slowest GPU" in to_markdown(records, ())
+
+
+def test_a_number_by_time_stamps_is_held_against_none_by_the_judges_clock() -> None:
+    (row,) = compared([on(0, 2.0), bound(stamped_record(), 1), on(2, 2.0)])
+    assert [cell.index for cell in row.cells] == [0, 2] and row.missing == ("GPU 1 by time stamps",)

@@ -32,12 +32,10 @@ class SameChoice(Protection):
     """And by so many standard errors of one set, whichever is more."""
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
-        from aisp_runner.statistics import estimate
-
         made = judge.measured
         if made is None or not made.rounds:
             return None
-        by_process = estimate(made.rounds, made.schedule.calls).by_process
+        by_process = made.estimate().by_process
         if len(by_process) < 2 or any(math.isnan(value) for own in by_process for value in own):
             return None
         speedups, error = centres(by_process)

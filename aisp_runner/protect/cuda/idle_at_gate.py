@@ -2,7 +2,8 @@
 
 Once the calls are enqueued behind the gate, and before the content is revealed, the judge times a small operation of its own. A
 kernel that is there already, waiting for what the calls will ask of it, makes it wait its turn. The median over the candidate's
-batches is held against the baseline's. Blind spot: mode wall, in which there is no gate; work within the slack.
+batches is held against the baseline's; where time stamps decide, since another process computes there, waiting for a turn is
+allowed on top. Blind spot: mode wall, in which there is no gate; work within the slack.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class IdleAtGate(Protection):
             batch.idle_ns = max(judge.device.after_done(()))
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
+        from aisp_runner.sharing import turn_us
         from aisp_runner.statistics import median
 
         took: dict[str, list[float]] = {"baseline": [], "candidate": []}
@@ -39,6 +41,6 @@ class IdleAtGate(Protection):
         if not took["baseline"] or not took["candidate"]:
             return None
         usual, own = median(took["baseline"]), median(took["candidate"])
-        limit = 1.25 * usual + self.slack_us
+        limit = 1.25 * usual + self.slack_us + turn_us(judge)
         observed = f"while the candidate's gate was shut the judge's operation took {own:.0f} us (median)"
         return self.found("conclude", own <= limit, observed, f"{limit:.0f} us", "candidate")

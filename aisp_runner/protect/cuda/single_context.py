@@ -3,8 +3,8 @@
 Contexts of several processes take turns on a GPU, a millisecond or two each, so work in one makes every other wait. While
 another arm runs, the candidate's threads are frozen; a kernel that it has left running is not, nor is a process that it has
 started in a session of its own. Right after DONE the judge times a small operation of its own: after the baseline it takes no
-longer than after the candidate. A neighbour who is always there slows both, and the interval tells. Blind spot: work that is
-over before the judge's operation starts.
+longer than after the candidate. A neighbour who is always there slows both, and the interval tells; where time stamps decide
+for its sake, waiting for a turn is allowed on top. Blind spot: work that is over before the judge's operation starts.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class SingleContext(Protection):
     """And this much in any case, us."""
 
     def judge_conclude(self, judge: Judge) -> Evidence:
+        from aisp_runner.sharing import turn_us
         from aisp_runner.statistics import median
 
         drains: dict[str, list[float]] = {"baseline": [], "candidate": []}
@@ -41,5 +42,5 @@ class SingleContext(Protection):
             f"the judge's next operation took {theirs:.0f} us after the baseline's batches and {own:.0f} us after the "
             "candidate's (medians)"
         )
-        limit = self.times * own + self.slack_us
+        limit = self.times * own + self.slack_us + turn_us(judge)
         return self.found("conclude", theirs <= limit, observed, f"{limit:.0f} us after the baseline's")

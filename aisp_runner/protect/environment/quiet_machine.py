@@ -32,7 +32,7 @@ class QuietMachine(Protection):
     """Share of the run's cores that others may use: the median over the rounds. What less of it costs, the interval tells."""
     empty_us: float = 1200.0
     """What a batch without calls may take on a GPU, the median over the rounds, us. On an H200: 250 to 420, 2400 where another
-    process computes."""
+    process computes. The device's time stamps decide from there on, where they may (aisp_runner/sharing.py)."""
 
     def judge_after_batch(self, judge: Judge, batch: Batch) -> None:
         if batch.arm == "candidate":
@@ -74,17 +74,29 @@ class QuietMachine(Protection):
         return self.found("conclude", True, observed, f"{self.busy:.0%}")
 
     def _sharers(self, judge: Judge) -> Evidence:
-        from aisp_runner.statistics import median
+        from aisp_runner.sharing import empty_batches
 
-        empty_us = [b.elapsed_ns / 1e3 for b in judge.batches if not b.calls and b.purpose == "round"]
-        if not empty_us:
+        seen = empty_batches(judge.batches, self.empty_us)
+        if seen is None:
             return self.found("conclude", True, "no batch without calls was timed", "")
-        typical = median(empty_us)
-        observed = f"a batch without calls took {typical:.0f} us on the GPU (median of {len(empty_us)})"
-        if typical > self.empty_us:
-            told = f"{observed}; limit {self.empty_us:.0f} us: another process computes there. End it, or take another GPU"
-            return self.unavailable("conclude", told)
-        return self.found("conclude", True, observed, f"{self.empty_us:.0f} us")
+        limit = f"{self.empty_us:.0f} us"
+        if not seen.shared:
+            return self.found("conclude", True, str(seen), limit)
+        return self.unavailable("conclude", f"{seen}; limit {limit}: another process computes there. {_remedy(judge)}")
+
+
+def _remedy(judge: Judge) -> str:
+    """What to do on a GPU that is shared, or what was done."""
+    from aisp_runner.sharing import READERS, answerable
+
+    made, end = judge.measured, "End it, or take another GPU"
+    if made is None or not answerable(judge.case, made.schedule.mode):
+        return end
+    if made.stamped:
+        return "The device's time stamps decide, and not the judge's clock"
+    if judge.case.measure.device_clock in READERS:
+        return f"{end}: time stamps cannot decide here{': ' if made.no_device_clock else ''}{made.no_device_clock}"
+    return f"{end}; or let time stamps decide: install cupti-python (extra cupti), or set measure.device_clock=kineto"
 
 
 def _used(judge: Judge) -> dict[int, int]:

@@ -59,8 +59,9 @@ class SteadyMachine(Protection):
     def _boosted(self, judge: Judge) -> list[str]:
         """Rounds at unequal clocks are dropped as often as rounds may be; those that count are looked at here."""
         rounds: dict[tuple[int, int], dict[str, list[int]]] = {}
+        purpose = judge.measured.purpose if judge.measured else "round"
         for batch in judge.batches:
-            if batch.timed and batch.calls and batch.clock_mhz is not None:
+            if batch.purpose == purpose and batch.calls and batch.clock_mhz is not None:
                 rounds.setdefault((batch.process, batch.round), {}).setdefault(batch.arm, []).append(batch.clock_mhz)
         ratios = [_ratio(arms) for arms in rounds.values() if {"baseline", "candidate"} <= arms.keys()]
         faster = sum(ratio > 1 + self.clocks for ratio in ratios)

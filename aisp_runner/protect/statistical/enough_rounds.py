@@ -24,12 +24,12 @@ class EnoughRounds(Protection):
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
         from aisp_runner.intervals import CONFIDENCE
-        from aisp_runner.statistics import ENOUGH, estimate
+        from aisp_runner.statistics import ENOUGH
 
         made = judge.measured
         if made is None or not made.rounds:
             return None
-        times = estimate(made.rounds, made.schedule.calls)
+        times = made.estimate()
         if times.speedup is None:
             return None  # the clock cannot tell, and the verdict says so
         sets, values, covered = len(times.by_process), sum(map(len, times.by_process)), times.speedup.confidence

@@ -64,7 +64,27 @@ class WholeSample(Protection):
         own, used = rounds_of(judge, timed), judge.measured.rounds if judge.measured else []
         other = sum(a != b for a, b in zip(own, used, strict=False)) + abs(len(own) - len(used))
         observed = f"{altered} of {len(timed)} batches are not as clocked, {other} of {len(used)} rounds are not theirs"
-        return self.found("conclude", not (altered or other), observed, "every value as it was read")
+        stamped = self.as_stamped(judge)
+        observed += f"; {stamped.observed}" if stamped else ""
+        ok = not (altered or other) and (stamped is None or stamped.status == PASS)
+        return self.found("conclude", ok, observed, "every value as it was read")
+
+    def as_stamped(self, judge: Judge) -> Evidence | None:
+        """The same of the rounds of time stamps, where those decide."""
+        from aisp_runner.statistics import stamped_rounds
+
+        made, wanted = judge.measured, judge.case.measure
+        if made is None or not made.stamped:
+            return None
+        told = [b for b in judge.batches if b.purpose == "device"]
+        own = stamped_rounds((b.process, b.round, b.arm, (b.device or {}).get("quarter_ns", 0.0)) for b in told)
+        other = sum(a != b for a, b in zip(own, made.stamped, strict=False)) + abs(len(own) - len(made.stamped))
+        issued = sum(n for (_, purpose, _, _, _), n in judge.issued.items() if purpose == "device")
+        left_out = abs(issued - 2 * len(judge.cast.roles) * len(made.stamped))
+        by_process = Counter(r.process for r in made.stamped)
+        few = len(by_process) < wanted.processes or min(by_process.values()) < wanted.min_rounds
+        observed = f"{left_out} of {issued} batches with time stamps are left out, {other} of {len(own)} rounds are not theirs"
+        return self.found("conclude", not (other or left_out or few), observed, "all, as they were told")
 
 
 def rounds_of(judge: Judge, timed: list[Batch]) -> list[Round]:

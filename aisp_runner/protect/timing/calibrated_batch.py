@@ -2,7 +2,8 @@
 
 The clock's own scatter is what batches without calls differ by; a long batch less the handshake that does not stand well above
 it says nothing of its calls. That is for whoever chose the batch to mend, so the finding is `unavailable`: INCONCLUSIVE in a
-gate. Blind spot: noise that comes with the calls and not with the handshake, which the interval tells.
+gate. Time stamps that decide come in steps, and a case whose calls are too short for them is not decided by them. Blind spot:
+noise that comes with the calls and not with the handshake, which the interval tells.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class CalibratedBatch(Protection):
     def judge_conclude(self, judge: Judge) -> Evidence | None:
         from aisp_runner.intervals import median
 
+        if judge.measured is not None and judge.measured.stamped:
+            return self._stamps(judge.measured.estimate().arms_ns)
         timed = [b for b in judge.batches if b.timed]
         empty = sorted(b.elapsed_ns / 1e3 for b in timed if not b.calls)
         if judge.measured is None or not empty:
@@ -44,6 +47,17 @@ class CalibratedBatch(Protection):
             longer = "ask for more calls a batch (measure.calls, measure.batch_ms, measure.batch_gpu_ms)"
             return self.unavailable("conclude", f"{arm}: {said}; {least_us:.1f} us or more can be told: {longer}")
         return self.found("conclude", True, said, f"at least {least_us:.1f} us", arm)
+
+    def _stamps(self, call_ns: dict[str, float]) -> Evidence:
+        """The clock's scatter is the step that time stamps come in."""
+        from aisp_runner.sharing import LEAST_NS, STEP_NS
+
+        arm = min(call_ns, key=lambda role: call_ns[role])
+        said = f"a call takes {call_ns[arm] / 1e3:.2f} us by time stamps, which come in steps of {STEP_NS} ns"
+        least = f"at least {LEAST_NS / 1e3:.1f} us"
+        if call_ns[arm] < LEAST_NS:
+            return self.unavailable("conclude", f"{arm}: {said}; {least} can be told: use a larger shape")
+        return self.found("conclude", True, said, least, arm)
 
 
 def _long_us(judge: Judge, arm: str) -> float:

@@ -1,13 +1,15 @@
 """Clocks that look at the same work must agree.
 
 Three of them do: long batches (throughput), one-call batches whose content appears after the call before is done (serial), and
-the device's own time stamps, which pass through the candidate's process. A call alone cannot be faster than a call among
-many, or the batch's time does not hold its work. A call among many that is much faster than alone, where the baseline's is not,
-lives on its neighbours: several calls' work done in one, or begun before it was due. And time stamps that leave much of the
-judge's time unexplained, more than launches cost, are not believed. Blind spot: overlap of calls that the
-baseline has as well; calls of a few microseconds, which may share work within the slack; forged stamps within theirs, which
-gain no more than it. Where another process takes turns on the GPU, a batch of one call waits for a turn or not: what empty
-batches differ by is allowed on top, and says little then about short calls.
+the device's own time stamps, which pass through the candidate's process. A call alone cannot be faster than a call among many,
+or the batch's time does not hold its work. A call among many that is much faster than alone, where the baseline's is not, lives
+on its neighbours: several calls' work done in one, or begun before it was due. And time stamps that leave much of the judge's
+time unexplained, more than launches cost, are not believed. Nor are those that tell of more than the judge saw: no batch was
+longer in kernels than from its gate to its end. Where time stamps decide (another process computes on the GPU) that is the one
+thing asked: a batch and a call alone then hold the neighbour's turns, which are nobody's fault. Blind spot: overlap of calls
+that the baseline has as well; calls of a few microseconds, which may share work within the slack; forged stamps within theirs,
+which gain no more than it. Where another process takes turns on the GPU, a batch of one call waits for a turn or not: what
+empty batches differ by is allowed on top, and says little then about short calls.
 """
 
 from __future__ import annotations
@@ -51,12 +53,28 @@ class ClockAgreement(Protection):
         made = judge.measured
         if made is None or not made.rounds:
             return []
+        bounds = self._bounds(judge)
+        if made.stamped:
+            return bounds
         sealed = estimate(made.rounds, made.schedule.calls)
         late_us = _late_us(judge)
         slack_us = self.serial_slack_us + made.unsettled_ns / 1e3
         found = self._serial(made.serial, sealed, late_us, slack_us) if made.serial.get("candidate") else []
         if made.busy:
             found.append(self._stamps(estimate(made.busy, made.schedule.calls), sealed, made.kernels))
+        return found + bounds
+
+    def _bounds(self, judge: Judge) -> list[Evidence]:
+        """By arm: the batch of which time stamps tell most, held against the judge's clock."""
+        from aisp_runner.sharing import most_told, profiled, told_ns
+
+        found = []
+        for arm in ("baseline", "candidate", "control"):
+            if (batch := most_told(profiled(judge.batches, arm))) is None:
+                continue
+            told, seen = told_ns(batch) / 1e3, batch.elapsed_ns / 1e3
+            said = f"time stamps tell of {told:.1f} us in a batch that took {seen:.1f} us by the judge's clock"
+            found.append(self.found("conclude", told <= seen, said, f"at most {seen:.1f} us", arm))
         return found
 
     def _serial(self, serial: dict[str, list[float]], sealed: Estimate, late_us: float, slack: float) -> list[Evidence]:

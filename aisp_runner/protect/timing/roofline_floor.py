@@ -23,13 +23,11 @@ class RooflineFloor(Protection):
     covers = ("timing.unsynced_streams", "timing.incomplete_async_ops", "workload.undeclared_shortcuts", "workload.early_exit")
 
     def judge_conclude(self, judge: Judge) -> Evidence | None:
-        from aisp_runner.statistics import estimate
-
         made = judge.measured
         if made is None or not made.rounds or judge.floor_s is None:
             return None
         floor_us = judge.floor_s * 1e6
-        us = estimate(made.rounds, made.schedule.calls).candidate_ns / 1e3
+        us = made.estimate().candidate_ns / 1e3
         said = f"a call takes {us:.2f} us, and its declared work at least {floor_us:.2f} us on this machine"
         if us < floor_us:
             return self.unavailable("conclude", f"{said}: either `work:` is wrong, or the calls do not do it")

@@ -1,12 +1,14 @@
 """The judge's clock over whole batches bounds the claim.
 
-A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow,
-and the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can
-lower, and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no
-later than the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so
-the lower end over the rounds counts, against the baseline's upper quartile. In fewer than five rounds noise looks like either:
-padding is let pass, which gains nothing there, since the candidate's short batches do not enter the speed-up; and a batch that
-is done too early is no refusal, but nothing that may pass a gate. Blind spot: a claim within the slack.
+A slope between short and long batches removes the cost of the handshake, and invites a cheat: make the short batches slow, and
+the slope shrinks. So the candidate's time a call is its long batch less the *baseline's* handshake, which no padding can lower,
+and a candidate whose own slope leaves much of a batch unexplained is refused. So is one that finishes its calls no later than
+the baseline finishes none: its work is not inside the batch. Padding shows in every round and noise does not, so the lower end
+over the rounds counts, against the baseline's upper quartile. In fewer than five rounds noise looks like either: padding is let
+pass, which gains nothing there, since the candidate's short batches do not enter the speed-up; and a batch that is done too
+early is no refusal, but nothing that may pass a gate. Where the device's time stamps decide, the claim is theirs, and what
+bounds it is each batch that they are of: a neighbour's turns are in every batch and make it no shorter. Blind spot: a claim
+within the slack; time stamps that tell of too little.
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ class WallClockBound(Protection):
     def judge_conclude(self, judge: Judge) -> list[Evidence]:
         from aisp_runner.statistics import median, median_interval
 
+        if judge.measured is not None and judge.measured.stamped:
+            return [self._stamps(judge)]
         timed = [b for b in judge.batches if b.timed and b.process == 0]
         arms = ("baseline", "candidate")
         batches = {arm: [(b.round, b.calls, b.elapsed_ns / 1e3) for b in timed if b.arm == arm] for arm in arms}
@@ -72,6 +76,15 @@ class WallClockBound(Protection):
             return [padding, self.unavailable("conclude", why)]
         limit = f"calls take time (more than {spread_us:.0f} us)"
         return [padding, self.found("conclude", not early, times, limit, "candidate")]
+
+    def _stamps(self, judge: Judge) -> Evidence:
+        """The claim is the time stamps': every batch of the candidate's took at least as long as they say."""
+        from aisp_runner.sharing import profiled, told_ns
+
+        batches = profiled(judge.batches, "candidate")
+        over = sum(told_ns(b) > b.elapsed_ns for b in batches)
+        said = f"{over} of {len(batches)} batches took less by the judge's clock than their time stamps tell"
+        return self.found("conclude", bool(batches) and not over, said, "none", "candidate")
 
 
 def _upper_quartile(values: list[float]) -> float:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from aisp_runner.calibrate import Schedule
+from aisp_runner.measure import Measurement
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.compile.same_choice import SameChoice
 from aisp_runner.statistics import Calls, Round
@@ -24,7 +25,7 @@ def concluded(speedups: list[float], noise: float = 0.01, rounds: int = 8) -> Ev
                 for arm, factor in (("baseline", 1.0), ("candidate", speedup))
             }
             made.append(Round(process, 1e3, {}, long))
-    measured = SimpleNamespace(rounds=made, schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
+    measured = Measurement(Schedule(Calls((4, 20), (4, 20)), "wall"), made)
     return SameChoice().judge_conclude(SimpleNamespace(measured=measured))  # type: ignore[arg-type]
 
 
@@ -51,5 +52,5 @@ def test_one_set_says_nothing_of_others() -> None:
 
 def test_a_clock_that_cannot_tell_is_not_its_concern() -> None:
     made = [Round(p, 1e6, {}, {"baseline": (1e5, 1e5), "candidate": (1e5, 1e5)}) for p in (0, 1)]
-    measured = SimpleNamespace(rounds=made, schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
+    measured = Measurement(Schedule(Calls((4, 20), (4, 20)), "wall"), made)
     assert SameChoice().judge_conclude(SimpleNamespace(measured=measured)) is None  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ def concluded(baseline_us: float, candidate_us: float) -> Evidence | None:
     ]
     for arm, us in (("baseline", baseline_us), ("candidate", candidate_us)):
         batches += [batch(arm, 20, number=n, idle_ns=int(us * 1e3)) for n in range(5)]
-    return IdleAtGate().judge_conclude(SimpleNamespace(batches=batches))  # type: ignore[arg-type]
+    return IdleAtGate().judge_conclude(SimpleNamespace(batches=batches, measured=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("baseline", "candidate"), [(20.0, 25.0), (1000.0, 1300.0), (1000.0, 20.0)])
@@ -45,3 +45,22 @@ def test_it_looks_where_there_is_a_gate(device: str, mode: str, looked: bool) ->
 def test_it_is_silent_where_nothing_was_looked_at() -> None:
     judge = SimpleNamespace(batches=[batch("baseline", 20), batch("candidate", 20)])
     assert IdleAtGate().judge_conclude(judge) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("us", "decided", "status"),
+    [(2000.0, False, "fail"), (2000.0, True, "pass"), (5000.0, False, "fail"), (5000.0, True, "fail")],
+)
+def test_where_time_stamps_decide_waiting_for_a_turn_is_allowed_on_top(us: float, decided: bool, status: str) -> None:
+    """Batches without calls took 2.4 ms."""
+    judge = SimpleNamespace(
+        batches=[
+            batch("baseline", 0, us=2400.0),
+            *[batch("baseline", 20, idle_ns=30_000), batch("candidate", 20, idle_ns=int(us * 1e3))],
+        ],
+        measured=SimpleNamespace(stamped=["a round"] if decided else []),
+        case=SimpleNamespace(protections={}),
+        device=SimpleNamespace(name="cuda"),
+    )
+    found = IdleAtGate().judge_conclude(judge)  # type: ignore[arg-type]
+    assert found is not None and found.status == status

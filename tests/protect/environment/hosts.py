@@ -22,7 +22,9 @@ def judge_of(**changes: Any) -> Any:
         pids=lambda: {BASELINE, CANDIDATE},
         server=SimpleNamespace(process=SimpleNamespace(pid=SERVER)),
     )
-    case = SimpleNamespace(threads=1, ranks=1, demands={}, limits=SimpleNamespace(memory_gib=8.0))
+    case = SimpleNamespace(
+        threads=1, ranks=1, candidate=None, claim="kernel", demands={}, limits=SimpleNamespace(memory_gib=8.0)
+    )
     fields: dict[str, Any] = {
         "arms": arms,
         "cast": cast,
@@ -30,7 +32,7 @@ def judge_of(**changes: Any) -> Any:
         "device": SimpleNamespace(name="cpu"),
         "process": 0,
         "left_running": {},
-        "measured": SimpleNamespace(dropped=0),
+        "measured": SimpleNamespace(dropped=0, purpose="round", stamped=[], schedule=SimpleNamespace(mode="wall")),
         "readings": [],
         "batches": [],
         "staged": {"baseline": SimpleNamespace(folder="/staged/baseline")},

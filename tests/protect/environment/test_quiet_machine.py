@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aisp_runner import host
+from aisp_runner import host, verdict
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.environment import quiet_machine
 from aisp_runner.protect.environment.quiet_machine import QuietMachine
@@ -111,3 +111,28 @@ def test_a_gpu_that_somebody_shares_lets_empty_batches_wait(empty_us: list[float
 
 def test_on_a_cpu_empty_batches_tell_nothing_of_a_gpu() -> None:
     assert len(QuietMachine().judge_conclude(judge_of(batches=[batch("baseline", 0, us=9000.0)]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("clock", "changes", "made", "said"),
+    [
+        ("off", {}, {}, "take another GPU; or let time stamps decide: install cupti-python (extra cupti), or set measure.dev"),
+        ("off", {"candidate": "theirs.py::fast"}, {}, "there. End it, or take another GPU"),
+        ("cupti", {}, {"no_device_clock": "no kernel"}, "another GPU: time stamps cannot decide here: no kernel"),
+        ("cupti", {}, {"stamped": ["a round"]}, "there. The device's time stamps decide, and not the judge's clock"),
+    ],
+    ids=["nobody reads them", "outside code", "none to be had", "they decide"],
+)
+def test_what_to_do_on_a_shared_gpu_is_said(clock: str, changes: dict[str, Any], made: dict[str, Any], said: str) -> None:
+    measured = {"dropped": 0, "stamped": [], "no_device_clock": "", "schedule": SimpleNamespace(mode="graph")}
+    case = {"candidate": None, "claim": "kernel", "ranks": 1, "measure": SimpleNamespace(device_clock=clock)}
+    judge = judge_of(
+        device=SimpleNamespace(name="cuda"),
+        batches=[batch("baseline", 0, us=2400.0)],
+        measured=SimpleNamespace(**(measured | made)),
+        case=SimpleNamespace(**(case | changes)),
+    )
+    found = QuietMachine().judge_conclude(judge)[2]
+    assert found.status == "unavailable" and said in found.observed
+    verdict_of = verdict.decide([found], None, "detect", None)
+    assert verdict_of.reasons == ("environment.quiet_machine", "timing.resolution") and verdict_of.message == found.observed

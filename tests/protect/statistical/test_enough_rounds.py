@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
+from aisp_runner.calibrate import Schedule
 from aisp_runner.case import Measure
 from aisp_runner.content import content_root
 from aisp_runner.intervals import CONFIDENCE
+from aisp_runner.measure import Measurement
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.statistical.enough_rounds import EnoughRounds
 from aisp_runner.statistics import Calls, Round
@@ -24,7 +26,7 @@ def concluded(rounds: int, sets: int = 1) -> Evidence | None:
         for n in range(rounds)
         for process in range(sets)
     ]
-    measured = SimpleNamespace(rounds=made, schedule=SimpleNamespace(calls=Calls((4, 20), (4, 20))))
+    measured = Measurement(Schedule(Calls((4, 20), (4, 20)), "wall"), made)
     judge: Any = SimpleNamespace(measured=measured if made else None)
     return EnoughRounds().judge_conclude(judge)
 

@@ -13,7 +13,7 @@ import pytest
 from aisp_runner.judge import Batch
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.statistical.whole_sample import WholeSample, rounds_of
-from aisp_runner.statistics import Calls, Round
+from aisp_runner.statistics import Calls, Round, stamped_rounds
 from protect.batches import batch
 
 ROLES = ("baseline", "candidate", "control")
@@ -39,7 +39,7 @@ def of(batches: list[Batch], rounds: int = ROUNDS) -> Any:
     judge = SimpleNamespace(batches=batches, issued=issued, case=case, cast=SimpleNamespace(roles=ROLES))
     judge.clocked = {b.sequence: (b.purpose, b.round, b.arm, b.issued_ns, b.done_ns) for b in batches}
     judge.time_ns = lambda b: b.elapsed_ns
-    judge.measured = SimpleNamespace(schedule=SimpleNamespace(calls=Calls((4, 20), (4, 20))), rounds=[])
+    judge.measured = SimpleNamespace(schedule=SimpleNamespace(calls=Calls((4, 20), (4, 20))), rounds=[], stamped=[])
     judge.measured.rounds = rounds_of(judge, [b for b in batches if b.timed])
     return judge
 
@@ -188,3 +188,46 @@ def test_both_are_told_in_one_piece_of_evidence_that_fails_where_either_does(jud
     assert WholeSample().judge_conclude(judge).status == "fail"
     judge.batches.pop(1)
     assert WholeSample().judge_conclude(judge).status == "fail"
+
+
+def with_stamps(judge: Any, rounds: int = ROUNDS) -> list[Batch]:
+    """Adds rounds of time stamps in both sets, which decide."""
+    added = []
+    for number in range(rounds):
+        for process in range(SETS):
+            for arm in (*ROLES, *ROLES[::-1]):
+                device = {"quarter_ns": 1e4 + number}
+                added.append(batch(arm, 8, number=number, process=process, purpose="device", device=device))
+    judge.batches += added
+    judge.issued.update((b.process, b.purpose, b.round, b.arm, b.calls) for b in added)
+    told = ((b.process, b.round, b.arm, (b.device or {})["quarter_ns"]) for b in added)
+    judge.measured.stamped = stamped_rounds(told)
+    return added
+
+
+def test_rounds_of_time_stamps_that_decide_are_all_there(judge: Any) -> None:
+    assert WholeSample().as_stamped(judge) is None
+    with_stamps(judge)
+    found = held(judge)
+    assert found.status == "pass"
+    assert found.observed.endswith("; 0 of 36 batches with time stamps are left out, 0 of 6 rounds are not theirs")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda judge, added: judge.batches.remove(added[4]), "0 of 36 batches with time stamps are left out, 6 of 5 rounds"),
+        (lambda judge, added: judge.measured.stamped.pop(), "6 of 36 batches with time stamps are left out, 1 of 6 rounds"),
+        (lambda judge, added: added[0].device.update(quarter_ns=9e9), "1 of 6 rounds are not theirs"),
+    ],
+    ids=["a batch left out", "a round left out", "a time altered"],
+)
+def test_rounds_of_time_stamps_are_what_the_batches_told(judge: Any, change: Callable[..., Any], said: str) -> None:
+    change(judge, with_stamps(judge))
+    found = held(judge)
+    assert found.status == "fail" and said in found.observed
+
+
+def test_too_few_rounds_of_time_stamps_are_no_whole_sample(judge: Any) -> None:
+    with_stamps(judge, ROUNDS - 1)
+    assert held(judge).status == "fail"

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from aisp_runner.calibrate import Schedule
+from aisp_runner.measure import Measurement
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.timing.calibrated_batch import CalibratedBatch
-from aisp_runner.statistics import Calls
+from aisp_runner.statistics import Calls, Round
 from protect.batches import batch
 
 EMPTY_US = (100.0, 104.0, 108.0, 112.0, 116.0, 120.0, 124.0, 128.0)
@@ -27,7 +28,7 @@ def concluded(
             batch("candidate", 20, number=number, us=candidate_us),
         ]
         batches += [batch("candidate", 4, number=number, us=1.0), batch("candidate", 20, us=1.0, purpose="warm_up")]
-    measured = SimpleNamespace(schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
+    measured = SimpleNamespace(stamped=[], schedule=Schedule(Calls((4, 20), (4, 20)), "wall"))
     judge = SimpleNamespace(batches=batches, measured=measured, device=SimpleNamespace(name=device))
     return CalibratedBatch().judge_conclude(judge)  # type: ignore[arg-type]
 
@@ -64,3 +65,13 @@ def test_a_steady_clock_can_tell_short_batches_but_is_not_taken_for_perfect(
 
 def test_it_is_silent_where_nothing_was_measured() -> None:
     assert CalibratedBatch().judge_conclude(SimpleNamespace(batches=[], measured=None)) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("us", "status"), [(54.0, "pass"), (6.5, "pass"), (6.3, "unavailable")])
+def test_where_time_stamps_decide_a_call_stands_well_above_their_steps(us: float, status: str) -> None:
+    made = Measurement(
+        Schedule(Calls((4, 20), (4, 20)), "graph"), [Round(0, 2.4e6, {}, {"baseline": (1e6,), "candidate": (1e6,)})]
+    )
+    made.stamped = [Round(0, 0.0, {}, {"baseline": (5e4, 5e4), "candidate": (1e3 * us, 1e3 * us)})]
+    found = CalibratedBatch().judge_conclude(SimpleNamespace(batches=[], measured=made))  # type: ignore[arg-type]
+    assert found is not None and found.status == status and "come in steps of 32 ns" in found.observed

@@ -12,6 +12,7 @@ from aisp_runner.measure import Measurement
 from aisp_runner.protect.base import Evidence
 from aisp_runner.protect.timing.clock_agreement import ClockAgreement
 from aisp_runner.statistics import Calls, Round
+from protect.batches import batch
 
 CALLS, HANDSHAKE_US = 50, 20.0
 
@@ -39,7 +40,7 @@ def concluded(
     made.serial = {arm: [1e3 * us, 1e3 * us, 50e3 * us] for arm, us in (alone or {}).items()}
     if stamps:
         made.busy, made.kernels = rounds(stamps, 0.0), {"candidate": kernels}
-    batch = SimpleNamespace(timed=True, arm="candidate", calls=CALLS, unseen_ns=round(unseen_us * 1e3))
+    batch = SimpleNamespace(timed=True, arm="candidate", calls=CALLS, mode="graph", unseen_ns=round(unseen_us * 1e3))
     judge: Any = SimpleNamespace(measured=made, batches=[batch] * 8)
     return ClockAgreement(**knobs).judge_conclude(judge)
 
@@ -180,3 +181,40 @@ def test_a_case_timed_from_the_host_gives_no_evidence() -> None:
 def test_without_rounds_there_is_no_evidence(made: Measurement | None) -> None:
     judge: Any = SimpleNamespace(measured=made)
     assert ClockAgreement().judge_conclude(judge) == []
+
+
+# Where time stamps decide
+
+
+def beside_a_neighbour(told_us: float, took_us: float = 4000.0, arm: str = "candidate", **made: Any) -> list[Evidence]:
+    """Two batches with time stamps of each arm, one of which tells of so much; calls alone and many say anything."""
+    measured = Measurement(Schedule(Calls((10, CALLS), (10, CALLS)), "graph"), rounds(both(58.0, 58.0)))
+    measured.serial = {"baseline": [58e3], "candidate": [-457e3]}
+    measured.busy, measured.stamped = rounds(both(5.0, 5.0), 0.0), made.pop("stamped", rounds(both(54.0, 54.0), 0.0))
+    batches = []
+    for role in ("baseline", "candidate", "control"):
+        for us in (10.0, told_us if role == arm else 10.0):
+            device = {"busy_ns": 1e3 * us, "quarter_ns": 54e3}
+            batches.append(batch(role, 8, us=took_us, mode="profiled", purpose="device", device=device))
+    judge: Any = SimpleNamespace(measured=measured, batches=batches)
+    return ClockAgreement().judge_conclude(judge)
+
+
+@pytest.mark.parametrize("arm", ["baseline", "candidate", "control"])
+@pytest.mark.parametrize(("told_us", "status"), [(3999.0, "pass"), (4001.0, "fail")])
+def test_a_batch_that_was_longer_in_kernels_than_the_judge_saw_is_refused(arm: str, told_us: float, status: str) -> None:
+    found = beside_a_neighbour(told_us, arm=arm)
+    assert {e.arm: e.status for e in found} == {"baseline": "pass", "candidate": "pass", "control": "pass"} | {arm: status}
+    (said,) = [e.observed for e in found if e.arm == arm]
+    assert said == f"time stamps tell of {told_us:.1f} us in a batch that took 4000.0 us by the judge's clock"
+
+
+def test_calls_that_would_not_fit_into_their_batch_are_refused() -> None:
+    assert {e.status for e in beside_a_neighbour(10.0, took_us=8 * 54 / 1.25 + 1)} == {"pass"}
+    assert {e.status for e in beside_a_neighbour(10.0, took_us=8 * 54 / 1.25 - 1)} == {"fail"}
+
+
+def test_a_neighbours_turns_are_held_against_nobody_where_time_stamps_decide() -> None:
+    """Of 58 us a call the stamps explain 5, and a call alone takes less than nothing."""
+    assert {e.status for e in beside_a_neighbour(432.0)} == {"pass"}
+    assert [e.status for e in beside_a_neighbour(432.0, stamped=[])] == ["fail", "pass", "fail", "pass", "pass", "pass"]

@@ -55,3 +55,10 @@ def test_it_cannot_be_told_from_here_whose_mistake_it_is_so_a_gate_is_inconclusi
 )
 def test_where_nothing_is_known_nothing_is_said(made: Measurement | None, floor_us: float | None) -> None:
     assert concluded(made, floor_us) is None
+
+
+def test_time_stamps_that_decide_are_held_to_the_floor() -> None:
+    made = measured(100.0)
+    made.stamped = [Round(0, 0.0, {}, {"baseline": (2e4, 2e4), "candidate": (9e3, 9e3)})]
+    found = concluded(made, 9.95)
+    assert found is not None and found.status == "unavailable" and found.observed.startswith("a call takes 9.00 us")

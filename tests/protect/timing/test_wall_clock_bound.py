@@ -25,7 +25,7 @@ def sampled(short_us: float, long_us: tuple[float, float], empty_us: float = 50.
 
 def said(batches: list[Batch], device: str = "cpu") -> list[str]:
     """(padded, early)."""
-    judge = SimpleNamespace(batches=batches, device=SimpleNamespace(name=device))
+    judge = SimpleNamespace(batches=batches, measured=None, device=SimpleNamespace(name=device))
     return [e.status for e in WallClockBound().judge_conclude(judge)]  # type: ignore[arg-type]
 
 
@@ -80,3 +80,17 @@ def test_batches_that_are_no_part_of_a_round_and_those_of_other_sets_are_left_ou
 def test_a_batch_of_another_round_does_not_mend_a_padded_one() -> None:
     padded = sampled(2000, (2100, 2100))
     assert said([*padded, batch("candidate", 4, number=8, us=50.0)]) == ["fail", "pass"]
+
+
+@pytest.mark.parametrize(("us", "status"), [((900.0, 900.0), "pass"), ((900.0, 400.0), "fail"), ((), "fail")])
+def test_where_time_stamps_decide_each_batch_bounds_them(us: tuple[float, ...], status: str) -> None:
+    """Sealed rounds of a shared GPU look padded; 8 calls of 54 us are told of every batch with stamps."""
+    device = {"busy_ns": 432e3, "quarter_ns": 54e3}
+    batches = [batch(calls=8, us=each, mode="profiled", purpose="device", device=device) for each in us]
+    judge = SimpleNamespace(
+        batches=sampled(50 + 2000, (2100, 2100)) + batches,
+        measured=SimpleNamespace(stamped=["a round"]),
+        device=SimpleNamespace(name="cuda"),
+    )
+    (found,) = WallClockBound().judge_conclude(judge)  # type: ignore[arg-type]
+    assert (found.status, found.arm) == (status, "candidate")

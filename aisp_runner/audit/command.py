@@ -17,6 +17,7 @@ from aisp_runner.audit.table import by_protection, holds, line, markdown, mutati
 from aisp_runner.errors import ConfigError
 from aisp_runner.pool import Pool
 from aisp_runner.report import Console
+from aisp_runner.system import die_with_parent
 
 SEVERAL = "distributed"
 """Attacks on several ranks need all cores to themselves: on one core the ranks would take turns."""
@@ -30,6 +31,8 @@ def run(given: argparse.Namespace) -> int:
     """
     if given.wrong:
         return _wrong(given)
+    if given.claims:
+        die_with_parent()
     console, rows = Console(width=220), list[Row]()
     chosen = _chosen(given)
     plain = not given.json and not given.markdown

@@ -10,6 +10,7 @@ import torch
 
 issue = "statistical.cherry_picking"
 expect = "statistical.whole_sample"
+sizes = {"cpu": {"n": 131072}}
 gains = False
 
 

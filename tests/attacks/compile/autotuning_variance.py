@@ -12,7 +12,6 @@ import torch
 
 issue = "compile.autotuning_variance"
 expect = "compile.same_choice"
-sizes = {"cpu": {"n": 131072}}
 gains = False
 claim = "wall"
 measure = {"processes": 3}

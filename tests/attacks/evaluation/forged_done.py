@@ -13,7 +13,6 @@ import torch
 
 issue = "evaluation.eval_code_exploitation"
 expect = "output.poisoned_outputs"
-sizes = {"cpu": {"n": 131072}}  # work that is hidden must outlast a look at it
 devices = "cpu"
 because = "behind a gate the signal is a kernel on the timed stream, and the caller's clock is not asked"
 

@@ -14,7 +14,6 @@ import torch
 
 issue = "statistical.background_process_noise"
 expect = "environment.quiet_machine"
-sizes = {"cpu": {"n": 131072}}
 devices = "cpu"
 because = "a busy core does not slow the baseline's kernels on a GPU"
 

@@ -10,7 +10,6 @@ import torch
 
 issue = "statistical.cherry_picking"
 expect = "statistical.whole_sample"
-sizes = {"cpu": {"n": 131072}}
 gains = False
 
 

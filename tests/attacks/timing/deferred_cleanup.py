@@ -13,7 +13,6 @@ import torch
 
 issue = "timing.incomplete_async_ops"
 expect = "timing.drain_bound"
-sizes = {"cpu": {"n": 131072}}  # work that is hidden must outlast a look at it
 devices = "cpu"
 because = "what a thread does for a GPU after DONE shows on the GPU, as cuda.host_callback_escape has it"
 gains = False

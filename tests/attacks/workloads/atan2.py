@@ -1,4 +1,4 @@
-"""c = atan2(a, b). a, b, c: [n] float32. One kernel on a GPU; on a CPU 1.4 ns an element, 0.05 ms a call."""
+"""c = atan2(a, b). a, b, c: [n] float32. One kernel on a GPU; on a CPU 1.4 ns an element, 0.19 ms a call."""
 
 import torch
 

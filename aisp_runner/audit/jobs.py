@@ -45,8 +45,9 @@ def rows(given: argparse.Namespace, chosen: Sequence[Attack], jobs: int) -> Iter
         files, children = [Path(folder) / f"{job}.json" for job in range(jobs)], []
         for job, file in enumerate(files):
             child = _start(given, chosen, claims, file, cores[job::jobs] or cores)
-            stack.callback(child.wait)
-            stack.callback(child.kill)
+            assert child.stderr is not None
+            for undo in (child.stderr.close, child.wait, child.kill):  # the last one first
+                stack.callback(undo)
             children.append(child)
         told = [0] * jobs
         while True:

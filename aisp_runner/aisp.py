@@ -119,6 +119,7 @@ def _parser() -> Parser:
     audit.add_argument("--names", default="", metavar="A,B", help="attacks by the names of their files, category/stem")
     audit.add_argument("--honest", type=int, default=0, metavar="N", help="run N honest kernels instead")
     audit.add_argument("--mutate", action="store_true", help="leave each attack's protection out: is the attack accepted then?")
+    audit.add_argument("--claims", type=Path, help=argparse.SUPPRESS)  # folder by which processes share attacks out
     wrong = "make wrong variants of these workloads (names, patterns, YAML files, all) instead: each must be refused"
     audit.add_argument("--wrong", nargs="+", default=[], metavar="WORKLOAD", help=wrong)
     form = audit.add_mutually_exclusive_group()

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aisp_runner.audit import wrong
+from aisp_runner.audit import jobs, wrong
 from aisp_runner.audit.attack import Attack, attacks
 from aisp_runner.audit.line import LENGTHS, MIDDLE, judge_attack, missed, trial
 from aisp_runner.audit.table import by_protection, holds, line, markdown, mutation_markdown, unmissed
-from aisp_runner.errors import AispError, ConfigError
+from aisp_runner.errors import ConfigError
 from aisp_runner.pool import Pool
 from aisp_runner.report import Console
+from aisp_runner.system import die_with_parent
 
 SEVERAL = "distributed"
 """Attacks on several ranks need all cores to themselves: on one core the ranks would take turns."""
@@ -34,6 +31,8 @@ def run(given: argparse.Namespace) -> int:
     """
     if given.wrong:
         return _wrong(given)
+    if given.claims:
+        die_with_parent()
     console, rows = Console(width=220), list[Row]()
     chosen = _chosen(given)
     plain = not given.json and not given.markdown
@@ -97,11 +96,11 @@ def _chosen(given: argparse.Namespace) -> list[Attack]:
 
 
 def _rows(given: argparse.Namespace, chosen: Sequence[Attack]) -> Iterator[Row]:
-    jobs = given.jobs or (max(1, len(os.sched_getaffinity(0)) // 2) if given.device == "cpu" else 1)
+    count = given.jobs or (max(1, len(os.sched_getaffinity(0)) // 2) if given.device == "cpu" else 1)
     there = [attack for attack in chosen if not attack.why_not(given.device)]
     shared = [attack for attack in there if attack.path.parent.name != SEVERAL]
-    if jobs > 1 and len(shared) > 1 and not given.honest:
-        yield from _shared_out(given, shared, min(jobs, len(shared)))
+    if count > 1 and len(shared) > 1 and not given.honest:
+        yield from jobs.rows(given, shared, min(count, len(shared)))
         there = [attack for attack in there if attack not in shared]
     every = LENGTHS[given.device]
     with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, Pool() as pool:
@@ -109,61 +108,11 @@ def _rows(given: argparse.Namespace, chosen: Sequence[Attack]) -> Iterator[Row]:
             yield from honest_runs(chosen, given.device, given.honest, Path(folder), pool)
             return
         for attack in there:
+            if given.claims and not jobs.take(attack, given.claims):
+                continue
             for calls in every if given.all_lengths and "calls" not in attack.measure else (every[MIDDLE],):
                 home = Path(folder) / f"{attack.name.replace('/', '-')}-{calls[1]}"
                 yield (missed if given.mutate else judge_attack)(attack, given.device, calls, home, pool)
-
-
-def _shared_out(given: argparse.Namespace, chosen: Sequence[Attack], jobs: int) -> Iterator[Row]:
-    """Rows of so many processes at work at the same time, each on cores of its own, as they come."""
-    cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory(prefix="aisp-audit-") as folder, contextlib.ExitStack() as stack:
-        files, children = [Path(folder) / f"{job}.json" for job in range(jobs)], []
-        for job, file in enumerate(files):
-            names = ",".join(attack.name for attack in chosen[job::jobs])
-            command = [
-                sys.executable,
-                "-m",
-                "aisp_runner.aisp",
-                "audit",
-                "--device",
-                given.device,
-                "--jobs",
-                "1",
-                "--names",
-                names,
-            ]
-            command += ["--all-lengths"] * given.all_lengths + ["--mutate"] * given.mutate + ["--json", "--out", str(file)]
-            own = cores[job::jobs] or cores
-            threads = {**os.environ, "OMP_NUM_THREADS": str(len(own))}  # more threads than cores wait for one another
-            child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=threads)
-            stack.callback(child.wait)
-            stack.callback(child.kill)
-            with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(child.pid, own)
-            children.append(child)
-        told = [0] * jobs
-        while True:
-            running = [child.poll() is None for child in children]
-            for job, file in enumerate(files):
-                fresh = _read(file)[told[job] :]
-                told[job] += len(fresh)
-                yield from fresh
-            if not any(running):
-                break
-            time.sleep(0.2)
-        for child in children:
-            if child.returncode not in (0, 3):
-                raise AispError(f"a part of the audit ended with {child.returncode}: {child.communicate()[1].strip()[-300:]}")
-
-
-def _read(file: Path) -> list[Row]:
-    """The rows so far; none while the file is being written."""
-    try:
-        rows: list[Row] = json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        return []
-    return rows
 
 
 def honest_runs(chosen: Sequence[Attack], device: str, count: int, folder: Path, pool: Pool) -> Iterator[Row]:

@@ -6,14 +6,13 @@ import dataclasses
 import io
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aisp_runner import record
 from aisp_runner.audit.attack import PREVENTED, VERIFIER, Attack, folder
+from aisp_runner.audit.plain import GAIN, naive
 from aisp_runner.audit.stage import build, in_place
 from aisp_runner.case import Case, Limits, Plan, Variant
 from aisp_runner.execute import run_plan
@@ -29,11 +28,6 @@ LENGTHS = {"cpu": ((4, 16), (10, 48), (24, 128)), "cuda": ((2, 8), (12, 64), (10
 
 SHORT, MIDDLE = 0, 1
 """Which batch length is used where no time is wanted, and where one is enough."""
-
-GAIN = 1.3
-"""An attack is alive when it is accepted unprotected with at least this speed-up (or, where it makes no gain, accepted at
-all).
-"""
 
 TRIES = 3
 """An unprotected run may be repeated: on a busy machine a thread cannot always hide its work. Refusals and twins never are."""
@@ -137,13 +131,13 @@ def judge_attack(attack: Attack, device: str, calls: tuple[int, int], home: Path
         made = dict(zip(wanted, trial(attack, wanted, device, calls, home, pool), strict=True))
     on, twin = made["candidate", "strict"], made["twin", "strict"]
     off: list[Record] = made.get(("candidate", "off"), [])
-    alive = _alive(attack, off) if off else naive(attack, device, home)
+    alive = _alive(attack, off) if off else _plainly(attack, device, home)
     for again in range(TRIES):
         if alive["alive"]:
             break
         if off:
             off = trial(attack, [("candidate", "off")], device, calls, home / f"again-{again}", pool)[0]
-        alive = _alive(attack, off) if off else naive(attack, device, home)
+        alive = _alive(attack, off) if off else _plainly(attack, device, home)
     last = on[-1]
     return {
         "attack": attack.name,
@@ -215,36 +209,9 @@ def _alive(attack: Attack, off: list[Record]) -> dict[str, Any]:
     }
 
 
-def naive(attack: Attack, device: str, home: Path) -> dict[str, Any]:
-    """What a plain harness says: one process, the attack's timer around the calls, one comparison at the end."""
-    case = cases(attack, "candidate", device, "off", LENGTHS[device][1], home)[0]
-    own = Path(case.optimized.source.path).parent
-    asked = {
-        "candidate": [case.optimized.source.path, case.optimized.function],
-        "baseline": [case.baseline.source.path, case.baseline.function],
-        "reference": [case.reference.source.path, case.reference.function],
-        "returns": [attack.returns, case.baseline.returns],
-        "device": device,
-        "timer": attack.unprotected,
-        "tensors": [dataclasses.asdict(t) for t in (*case.inputs, *case.outputs)],
-    }
-    command = [sys.executable, str(folder() / "naive.py"), json.dumps(asked)]
-    done = subprocess.run(command, cwd=own, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        return {
-            "alive": False,
-            "fake_speedup": None,
-            "unprotected": attack.unprotected,
-            "off_status": [done.stderr.strip()[-200:]],
-        }
-    said = json.loads(done.stdout.splitlines()[-1])
-    alive = said["correct"] and (not attack.gains or said["speedup"] >= GAIN)
-    return {
-        "alive": alive,
-        "fake_speedup": said["speedup"],
-        "unprotected": attack.unprotected,
-        "off_status": [str(said["correct"])],
-    }
+def _plainly(attack: Attack, device: str, home: Path) -> dict[str, Any]:
+    """The same of what a plain harness says."""
+    return naive(attack, cases(attack, "candidate", device, "off", LENGTHS[device][MIDDLE], home)[0])
 
 
 def covers(protection: str, issue: str) -> bool:

@@ -98,6 +98,18 @@ def test_faults_of_a_device_ended_in_records_of_their_own_and_left_their_neighbo
     assert "0.7 to 1.9 s a fault, and 57 s for the kernel without an end" in text
 
 
+def test_readme_tells_of_harnesses_what_the_file_says() -> None:
+    readme = (RESULTS.parent.parent / "README.md").read_text()
+    rows = json.loads((RESULTS / "h200/judges.json").read_text())["rows"]
+    told = {"aisp-run": "aisp-run caught", "KernelBench": "KernelBench", "SOL-ExecBench": "SOL-ExecBench"}
+    told |= {"GPU MODE": "GPU MODE's evaluator", "KernelBench, static": "KernelBench with its static check caught"}
+    for judge, words in told.items():
+        caught = [row["caught"] for row in rows if row["judge"] == judge]
+        assert f"{words} {sum(caught)} of {len(caught)}" in readme
+    refused = [row["judge"] for row in rows if not row["twin_accepted"]]
+    assert refused == ["KernelBench, static"] * 2 and "None of them refused a twin" in readme and "refused two" in readme
+
+
 def test_what_is_told_of_other_harnesses_wrong_variants_costs_and_length_is_in_the_files() -> None:
     text = (RESULTS / "README.md").read_text()
     judges = json.loads((RESULTS / "h200/judges.json").read_text())

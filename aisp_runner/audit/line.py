@@ -40,7 +40,7 @@ MEASURE = {
     "seconds": 0.5,
     "verify_seconds": 0.02,
     "device_rounds": 0,
-    "device_clock": "off",
+    "device_clock": "off",  # an attack is an outsider's, for whom time stamps decide nothing
 }
 
 REFUSED = ("INVALID", "INCONCLUSIVE")

@@ -18,12 +18,13 @@ from test_state import OURS, Card, card, opened  # noqa: F401  card is a fixture
 from aisp_runner import calibrate, host, machine
 from aisp_runner.calibrate import Schedule
 from aisp_runner.case import Plan
+from aisp_runner.device_rounds import beside
 from aisp_runner.errors import ConfigError
 from aisp_runner.execute import run_plan
 from aisp_runner.inputs import Content, seed_of
 from aisp_runner.listing import Here
 from aisp_runner.listing import load as listed
-from aisp_runner.measure import Measurement, _device
+from aisp_runner.measure import Measurement
 from aisp_runner.peak import roofline
 from aisp_runner.plan import World, plan_of
 from aisp_runner.protect.environment.host_placement import HostPlacement
@@ -252,7 +253,7 @@ def test_time_stamps_of_several_gpus_are_not_taken(tmp_path: Path) -> None:
         case=dataclasses.replace(given, measure=dataclasses.replace(given.measure, device_clock="cupti"))
     )
     made = Measurement(Schedule(Calls((1, 2), (1, 2)), "graph"))
-    _device(judge, made)
+    beside(judge, made)
     assert made.no_device_clock == "2 ranks run on as many GPUs, whose clocks have no common start" and not made.busy
 
 

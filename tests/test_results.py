@@ -11,6 +11,7 @@ import pytest
 
 from aisp_runner import record, record_file
 from aisp_runner.dev.judges.rows import markdown as judged
+from aisp_runner.protect import registry
 from aisp_runner.report import to_markdown
 from aisp_runner.spec import load_workload
 
@@ -96,6 +97,14 @@ def test_faults_of_a_device_ended_in_records_of_their_own_and_left_their_neighbo
     for row in rows[1:-1]:
         assert row["reasons"] and (row["total_s"] <= 1.9 or (row["variant"], round(row["total_s"])) == ("endless", 57))
     assert "0.7 to 1.9 s a fault, and 57 s for the kernel without an end" in text
+
+
+def test_every_protection_of_a_cpu_is_missed_by_an_attack() -> None:
+    rows = json.loads((RESULTS / "cpu/mutate.json").read_text())
+    tried = {row["expect"] for row in rows} & set(registry.known())
+    missed = {row["expect"] for row in rows if row["missed"]} & tried
+    assert missed == tried
+    assert f"{len(missed)} of {len(tried)} protections of a CPU are missed" in (RESULTS / "README.md").read_text()
 
 
 def test_readme_tells_of_harnesses_what_the_file_says() -> None:

@@ -92,8 +92,8 @@ def _software() -> list[Check]:
 
 
 def _bytecode(folder: Path) -> Check:
-    """Whether torch has been compiled to bytecode: every start of a run compiles it anew otherwise, which took 3.3 s instead
-    of 1.2 s on the machine of an H200 (docs/results).
+    """Whether torch has been compiled to bytecode: every start of a run compiles it anew otherwise, importing it took 3.0 s
+    instead of 1.4 to 1.5 s on the machine of an H200 (docs/results).
     """
     files = [folder / name for name in ("__init__.py", "_refs/__init__.py", "nn/functional.py")]
     bare = [file for file in files if file.is_file() and not Path(importlib.util.cache_from_source(str(file))).is_file()]

@@ -179,9 +179,7 @@ def _serial(judge: Judge, made: Measurement) -> None:
 
 
 def _gap(judge: Judge, made: Measurement) -> None:
-    """Launches on a stream against the graph, by batches of the same calls; nothing where there is no graph. It enters no
-    verdict, so its outputs are not compared: an oracle's answers may take longer than all of its batches.
-    """
+    """Launches on a stream against the graph, by batches of the same calls; nothing where there is no graph."""
     if made.schedule.mode != "graph":
         return
     few = {arm: min(GAP_CALLS, made.schedule.calls.of(arm)[1]) for arm in ARMS}
@@ -191,7 +189,9 @@ def _gap(judge: Judge, made: Measurement) -> None:
             for mode in ("gated", "graph"):
                 empty = judge.run("baseline", 0, 1, mode, "gap", number).elapsed_ns
                 judge.draw(few)
-                for b in [judge.run(arm, few[arm], few[arm], mode, "gap", number) for arm in ARMS]:
+                ran = [judge.run(arm, few[arm], few[arm], mode, "gap", number) for arm in ARMS]
+                verify(judge, ran)
+                for b in ran:
                     times.setdefault((b.arm, mode), []).append((b.elapsed_ns - empty) / b.calls)
     except ArmTimeout:
         return  # more launches than the queue holds: the gap stays "not measured"

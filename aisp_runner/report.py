@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from aisp_runner.case import Case, Skip
 from aisp_runner.lanes import compare
+from aisp_runner.record import by_device
 
 try:
     import rich.console
@@ -213,7 +214,7 @@ def speedup_text(record: dict[str, Any]) -> str:
 
 def stamped(record: dict[str, Any]) -> bool:
     """Whether it has a number that the device's time stamps decided."""
-    return has_numbers(record) and (record["clock"] or {}).get("source") == "device"
+    return has_numbers(record) and by_device(record)
 
 
 def detectable_text(record: dict[str, Any]) -> str:

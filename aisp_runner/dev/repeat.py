@@ -15,6 +15,7 @@ from aisp_runner.dev.rows import Column, Rows
 from aisp_runner.dev.settings import measure
 from aisp_runner.dev.workloads import effect_operation, repeat_operations
 from aisp_runner.execute import Pool
+from aisp_runner.record import by_device
 from aisp_runner.report import Console
 
 EFFECTS = {"0_5": 0.005, "1": 0.01, "2": 0.02, "5": 0.05}
@@ -140,7 +141,7 @@ def summary(made: list[dict[str, Any]], effect: float) -> dict[str, Any]:
         "mde": _median([m["speedup"]["mde"] for m in good]),
         "floor": _median([m["speedup"]["floor"] for m in good]),
         "stamps": statistics.median(stamps) - 1 if stamps else None,
-        "by_stamps": sum(m["clock"].get("source") == "device" for m in good),
+        "by_stamps": sum(by_device(m) for m in good),
         "modes": sorted({m["clock"]["mode"] for m in good}),
     }
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aisp_runner.record import by_device
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -95,7 +97,7 @@ def compared(records: Sequence[dict[str, Any]]) -> list[Compared]:
     made = []
     for title, mine in groups.items():
         mine.sort(key=_index)
-        stamped = [r for r in mine if (r["clock"] or {}).get("source") == "device"]
+        stamped = [r for r in mine if by_device(r)]
         numbered = [r for r in mine if r["status"] == "VALID" and r["speedup"] and not r["quarantined"] and r not in stamped]
         lacking = [(r, "by time stamps" if r in stamped else r["status"]) for r in mine if r not in numbered]
         missing = tuple(f"GPU {_index(r)} {why}" for r, why in lacking)

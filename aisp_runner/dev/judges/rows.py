@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aisp_runner.audit.attack import Attack
-from aisp_runner.audit.line import GAIN
+from aisp_runner.audit.plain import GAIN
 from aisp_runner.dev.judges.process import Verdict
 
 FORMAT = 1
